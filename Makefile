@@ -1,0 +1,55 @@
+# Two commands do all set-up themselves: `make demo` and `make test`. The second call reuses the environment.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast lint types format bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.run ## the whole way on synthetic knees, to a report (about five minutes)
+	$(BIN)/orthoray demo --out orthoray-demo
+
+test: $(VENV)/.dev ## all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.dev ## the tests that need no Ray session, no browser and no long run (< 90 s)
+	$(BIN)/python -m pytest -m "not slow and not ray and not e2e"
+
+lint: $(VENV)/.dev ## style and dead code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## static types
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## speed ratios, each within one run (several minutes)
+	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/training.py
+
+clean: ## remove the environment and the demo's outputs
+	rm -rf $(VENV) orthoray-demo
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "OrthoRay needs Python 3.11 or newer; set one with: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@echo "making the environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing OrthoRay and its dependencies (once; a few minutes)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing OrthoRay, its dependencies and the test tools (once; a few minutes)"
+	@$(PIP) --editable ".[dev]"
+	@touch $(VENV)/.run $@

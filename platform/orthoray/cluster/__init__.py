@@ -1,0 +1,1 @@
+"""Ray sessions, resources and job submission."""
