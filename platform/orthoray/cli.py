@@ -1,0 +1,270 @@
+"""The `orthoray` command: thin commands over the package; heavy modules are imported when a command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from orthoray import __version__
+from orthoray.errors import InputError, OrthoRayError, nearest
+
+EPILOG = """\b
+The data's way:
+  orthoray ingest → dataset → orthoray pretrain → checkpoint → orthoray study → results → orthoray report
+
+\b
+Exit status: 0 done; 1 failed; 2 bad input (nothing was written).
+Ctrl-C leaves a resumable run: give the same command again."""
+
+
+class TeachingGroup(click.Group):
+    """A command group that keeps commands in the data's order and names the nearest command on a typing error."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the data's way."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; InputError with the nearest name if there is none."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            known = ", ".join(self.commands)
+            raise InputError(f"'{args[0]}' is not a command.{nearest(args[0], self.commands)} Commands: {known}.")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=TeachingGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="orthoray")
+def cli() -> None:
+    """OrthoRay: build, prove and report an orthopaedic-imaging foundation model, on Ray.
+
+    New here? `orthoray demo` goes the whole way on synthetic knees on this machine in a few minutes.
+    """
+
+
+@cli.command()
+@click.option("--out", default="orthoray-demo", show_default=True, help="Folder for everything the demo makes.")
+@click.option("--seed", default=0, show_default=True, help="Seed of cohort, pretraining and folds.")
+@click.option("--patients", type=int, default=None, help="Size of the phantom cohort (default: the demo's preset).")
+def demo(out: str, seed: int, patients: int | None) -> None:
+    """Go the whole way on a synthetic cohort.
+
+    DICOM → dataset → DINO pretraining → evaluation → report, on this machine.
+
+    Needs no data, no network and no GPU. Open report.html in OUT when it has finished.
+    """
+    from orthoray.demo import run_demo
+
+    run_demo(out, seed=seed, patients=patients)
+
+
+@cli.command()
+@click.argument("card")
+@click.option("--source", required=True, help="Folder or URI that holds the DICOM or image files.")
+@click.option("--out", required=True, help="Folder or URI of the dataset to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a dataset that is already at OUT.")
+@click.option("--limit", type=int, default=None, help="Read only the first N files (to try a card).")
+def ingest(card: str, source: str, out: str, overwrite: bool, limit: int | None) -> None:
+    """Turn DICOM or images into a de-identified dataset.
+
+    CARD is the name of a card (`knee_xray_kl`) or the path of a YAML file. Every file read is either an
+    image of the dataset or a row of excluded.parquet with its reason.
+
+    \b
+    Example:
+      orthoray ingest knee_xray_kl --source ../shared/data/knee-xray-kl --out runs/knee/dataset
+    """
+    from orthoray.data.cards import load_card
+    from orthoray.data.ingest import ingest as run
+
+    run(load_card(card), source, out, overwrite=overwrite, limit=limit)
+
+
+def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """CONFIG, overrides and --keys, shared by the commands that are driven by a configuration."""
+    function = click.option("--keys", is_flag=True, help="List every key with its type and default, then stop.")(
+        function
+    )
+    function = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
+    return click.argument("config", required=False)(function)
+
+
+@cli.command()
+@_config_options
+def pretrain(config: str | None, overrides: tuple[str, ...], keys: bool) -> None:
+    """Pretrain a backbone with DINO on datasets.
+
+    The same command again resumes a run that was interrupted.
+
+    CONFIG is a YAML file or the name of a preset in jobs/configs. Any key can be changed behind it.
+
+    \b
+    Example:
+      orthoray pretrain pretrain_knee_xray_kl out=runs/knee/pretrain seed=1
+    """
+    from orthoray.pretrain.config import PretrainConfig
+
+    settings = _settings(PretrainConfig, config, overrides, keys)
+    if settings is not None:
+        from orthoray.pretrain.run import pretrain as run
+
+        run(settings)
+
+
+@cli.command()
+@_config_options
+def study(config: str | None, overrides: tuple[str, ...], keys: bool) -> None:
+    """Evaluate models on labelled tasks.
+
+    Patient-grouped folds, linear probe with inner selection, out-of-fold predictions, baselines.
+
+    A row (model, task, protocol, fraction, seed, fold) that has its result is not run again.
+
+    \b
+    Example:
+      orthoray study study_knee_xray_kl out=runs/knee/study
+    """
+    from orthoray.evaluation.config import StudyConfig
+
+    settings = _settings(StudyConfig, config, overrides, keys)
+    if settings is not None:
+        from orthoray.evaluation.study import run_study as run
+
+        run(settings)
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--out", default=None, help="Folder for report.html (default: RUN).")
+def report(run: str, out: str | None) -> None:
+    """Draw one self-contained HTML page.
+
+    RUN is the folder of a downstream study (`orthoray study`).
+    """
+    from orthoray.progress import outputs
+    from orthoray.report.build import build_report
+
+    page = build_report(run, out)
+    outputs({"report": str(page)}, next_step="open it in a browser; it needs no network")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--address", default=None, help="Ray's job address [default: http://127.0.0.1:8265].")
+@click.option("--submission-id", default=None, help="Name of the job [default: from command, config and user].")
+@click.option("--working-dir", default=None, help="Folder that the job runs in a copy of [default: this project].")
+@click.option("--no-follow", is_flag=True, help="Return after submitting instead of following the log.")
+@click.option("--resubmit", is_flag=True, help="Run again a job that has finished.")
+@click.option("--num-cpus", default=0.0, help="Processors reserved for the job's driver.")
+@click.option("--num-gpus", default=0.0, help="GPUs reserved for the job's driver.")
+@click.argument("command")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def submit(command: str, arguments: tuple[str, ...], no_follow: bool, **options: Any) -> None:
+    """Run a command as a job on a Ray cluster.
+
+    Submits COMMAND ARGUMENTS and follows the log; options go before COMMAND.
+
+    The exit status is the job's. Submitting a running job again attaches to it; Ctrl-C detaches.
+
+    \b
+    Example:
+      orthoray submit --address http://127.0.0.1:8265 pretrain pretrain_knee_xray_kl out=/data/run
+    """
+    from orthoray.cluster.submit import submit as run
+
+    arguments_left, address = _take_address(list(arguments), options.pop("address"))
+    if command not in cli.commands:
+        raise InputError(f"'{command}' is not a command.{nearest(command, cli.commands)}")
+    sys.exit(run(command, arguments_left, address=address, follow=not no_follow, **options))
+
+
+@cli.command()
+@click.option("--address", default=None, help="Ray's job address.")
+def jobs(address: str | None) -> None:
+    """List the jobs of a cluster."""
+    from orthoray.cluster.submit import list_jobs, render_jobs
+
+    click.echo(render_jobs(list_jobs(address)))
+
+
+@cli.command()
+@click.argument("submission_id")
+@click.option("--address", default=None, help="Ray's job address.")
+def logs(submission_id: str, address: str | None) -> None:
+    """Follow the log of a job; the exit status is the job's."""
+    from orthoray.cluster.submit import follow_logs
+
+    sys.exit(follow_logs(address, submission_id))
+
+
+@cli.command()
+@click.argument("submission_id")
+@click.option("--address", default=None, help="Ray's job address.")
+def stop(submission_id: str, address: str | None) -> None:
+    """Stop a job.
+
+    Waits until it has stopped; submitting it again resumes its run.
+    """
+    from orthoray.cluster.submit import stop_job
+
+    stop_job(address, submission_id)
+    click.echo(f"{submission_id}: stopped")
+
+
+def _take_address(arguments: list[str], address: str | None) -> tuple[list[str], str | None]:
+    """Accept `--address URL` behind the command too, where people write it first."""
+    kept: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--address":
+            address = next(rest, None)
+        elif argument.startswith("--address="):
+            address = argument.partition("=")[2]
+        else:
+            kept.append(argument)
+    return kept, address
+
+
+def _settings(model: Any, config: str | None, overrides: Sequence[str], keys: bool) -> Any:
+    from orthoray.config import describe_keys, find_preset, load_config
+
+    if keys:
+        click.echo(describe_keys(model))
+        return None
+    if config is not None and "=" in config:
+        config, overrides = None, (config, *overrides)
+    path = None if config is None else find_preset(config)
+    return load_config(model, path, overrides)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with 0 (done), 1 (failed or interrupted) or 2 (bad input)."""
+    try:
+        status = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except OrthoRayError as error:
+        click.echo(f"Error: {getattr(error, 'cause', None) or error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nInterrupted. What was finished is kept; give the same command again to go on.", err=True)
+        sys.exit(1)
+    except OSError as error:
+        from orthoray.errors import describe_os_error
+
+        text = describe_os_error(error)
+        if text is None:
+            raise
+        click.echo(f"Error: {text}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Evaluate: features once, patient-grouped folds, linear probes, and results as rows."""

@@ -1,0 +1,126 @@
+"""Configuration of a downstream study."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from orthoray.config import Auto, StrictModel
+from orthoray.evaluation.aggregate import Aggregation
+
+Pooling = Literal["cls", "mean", "cls+mean"]
+Precision = Literal["fp32", "bf16"]
+Protocol = Literal["lp"]
+
+
+class ModelSpec(StrictModel):
+    """One column of the study: raw pixels, or a backbone's checkpoint folder."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    kind: Literal["pixels", "checkpoint"]
+    checkpoint: str | None = None
+    pretrain_run: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSpec:
+        if self.kind == "checkpoint" and not self.checkpoint:
+            raise ValueError(f"model '{self.name}' of kind checkpoint needs `checkpoint: URI`")
+        if self.kind == "pixels" and self.checkpoint:
+            raise ValueError(f"model '{self.name}' of kind pixels takes no checkpoint")
+        return self
+
+
+class FeatureConfig(StrictModel):
+    """How features are made. ``store``: folder of the feature store (auto = ``features`` in the study's folder)."""
+
+    store: str | Auto = "auto"
+    pooling: Pooling = "cls+mean"
+    resolution: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
+    precision: Precision = "fp32"
+    batch_size: int = Field(default=64, ge=1)
+    modality: Literal["XR", "MR"] | None = None
+
+
+class ProbeConfig(StrictModel):
+    """The linear probe: grid of C (inverse L2 strength), inner selection, class weights, solver limits.
+
+    ``inner`` cv: grouped 4-fold inside the training part; holdout: ``holdout`` of its patients; auto: cv below
+    ``cv_below`` training samples, holdout from there on. ``patience`` ends the walk from strong to weak
+    regularisation once the inner score has been worse than the best that many times in a row.
+    """
+
+    log10_c_min: float = -4.0
+    log10_c_max: float = 2.0
+    c_steps: int = Field(default=13, ge=1, le=200)
+    inner: Literal["auto", "cv", "holdout"] = "auto"
+    inner_metric: Literal["log_loss", "balanced_accuracy"] = "log_loss"
+    inner_folds: int = Field(default=4, ge=2, le=20)
+    holdout: float = Field(default=0.15, gt=0.0, lt=0.9)
+    cv_below: int = Field(default=1000, ge=0)
+    class_weight: Literal["none", "balanced"] = "none"
+    max_iter: int = Field(default=500, ge=1)
+    tol: float = Field(default=1e-4, gt=0)
+    patience: int = Field(default=3, ge=1)
+    pixel_components: int = Field(default=30, ge=1, le=576)
+
+    def grid(self) -> list[float]:
+        """The values of C, ascending (strong to weak regularisation)."""
+        return [float(c) for c in 10.0 ** np.linspace(self.log10_c_min, self.log10_c_max, self.c_steps)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ProbeConfig:
+        if self.log10_c_max < self.log10_c_min:
+            raise ValueError("log10_c_max must not be below log10_c_min")
+        return self
+
+
+class StudyConfig(StrictModel):
+    """A downstream study: every model on every task under every protocol, fraction, seed and fold.
+
+    ``pretrain_run`` is short for the three standard models ``pixels``, ``untrained`` (the run's ``initial/``) and
+    ``pretrained`` (its ``checkpoint/``); ``models`` adds to them. ``fractions`` are shares of the training patients.
+    """
+
+    name: str = Field(default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    out: str
+    datasets: list[str] = Field(min_length=1)
+    tasks: list[str] | Auto = "auto"
+    pretrain_run: str | None = None
+    models: list[ModelSpec] = Field(default=[])
+    folds: int = Field(default=5, ge=2, le=50)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    protocols: list[Protocol] = Field(default=["lp"], min_length=1)
+    fractions: list[Annotated[float, Field(gt=0.0, le=1.0)]] = Field(default=[1.0], min_length=1)
+    aggregate: Aggregation = "mean"
+    features: FeatureConfig = FeatureConfig()
+    probe: ProbeConfig = ProbeConfig()
+    trials: Annotated[int, Field(ge=1)] | Auto = "auto"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        if not self.pretrain_run and not self.models:
+            raise ValueError("give `pretrain_run: URI` (three standard models) or a list of `models`")
+        for key in ("datasets", "seeds", "protocols", "fractions"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key} names something twice: {values}")
+        if any(seed < 0 for seed in self.seeds):
+            raise ValueError("seeds must not be negative")
+        names = [model.name for model in self.all_models()]
+        if len(set(names)) != len(names):
+            raise ValueError(f"model names must differ: {', '.join(names)}")
+        return self
+
+    def all_models(self) -> list[ModelSpec]:
+        """The models in the order of tables: the standard three first, then those listed."""
+        if not self.pretrain_run:
+            return list(self.models)
+        run = self.pretrain_run.rstrip("/")
+        return [
+            ModelSpec(name="pixels", kind="pixels"),
+            ModelSpec(name="untrained", kind="checkpoint", checkpoint=f"{run}/initial", pretrain_run=run),
+            ModelSpec(name="pretrained", kind="checkpoint", checkpoint=f"{run}/checkpoint", pretrain_run=run),
+            *self.models,
+        ]

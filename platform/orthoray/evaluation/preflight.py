@@ -1,0 +1,216 @@
+"""Everything that can be wrong with a study, found before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orthoray import storage
+from orthoray.data.dataset import Dataset
+from orthoray.data.splits import check_disjoint, make_splits
+from orthoray.errors import InputError, RunError, nearest
+from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.encoders import EncoderSpec, checkpoint_spec, pixel_spec
+from orthoray.evaluation.protocol import Samples
+from orthoray.evaluation.tasks import TaskCard, load_task
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task that can be evaluated: its card, samples, and one split per seed."""
+
+    card: TaskCard
+    samples: Samples
+    splits: dict[int, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that has passed all checks. ``overlap`` maps a model to the evaluated datasets it was pretrained on."""
+
+    datasets: list[Dataset]
+    tasks: dict[str, PlannedTask]
+    specs: dict[str, EncoderSpec]
+    overlap: dict[str, list[str]]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def plan_study(config: StudyConfig) -> Plan:
+    """Check datasets, tasks, folds and checkpoints; raise InputError with numbers and a way out, or return the plan."""
+    datasets = [Dataset(uri) for uri in config.datasets]
+    ids = [str(dataset.manifest["dataset_id"]) for dataset in datasets]
+    if len(set(ids)) != len(ids):
+        raise InputError(f"datasets: two of them are the same dataset ({', '.join(ids)}); name it once.")
+    wish = config.features
+    specs = {
+        model.name: pixel_spec()
+        if model.kind == "pixels"
+        else checkpoint_spec(str(model.checkpoint), wish.pooling, wish.resolution, wish.precision)
+        for model in config.all_models()
+    }
+    tasks, skipped = _plan_tasks(config, datasets)
+    return Plan(datasets, tasks, specs, _overlap(config, ids), skipped)
+
+
+def _plan_tasks(config: StudyConfig, datasets: Sequence[Dataset]) -> tuple[dict[str, PlannedTask], dict[str, str]]:
+    present = sorted({task for dataset in datasets for task in dataset.tasks()})
+    indices = [dataset.index() for dataset in datasets]
+    tasks: dict[str, PlannedTask] = {}
+    skipped: dict[str, str] = {}
+    for name in present if config.tasks == "auto" else config.tasks:
+        try:
+            tasks[name] = _plan_task(name, present, config, datasets, indices)
+        except InputError as error:
+            if config.tasks != "auto":
+                raise
+            skipped[name] = str(error)
+    if not tasks:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise InputError(f"No task can be evaluated. {reasons or 'The datasets hold no label table.'}")
+    return tasks, skipped
+
+
+def _plan_task(
+    name: str,
+    present: Sequence[str],
+    config: StudyConfig,
+    datasets: Sequence[Dataset],
+    indices: Sequence[pd.DataFrame],
+) -> PlannedTask:
+    card = load_task(name)
+    if name not in present:
+        raise InputError(
+            f"Task '{name}': no dataset of this study holds labels for it.{nearest(name, present)} "
+            f"Label tables present: {', '.join(present) or 'none'}."
+        )
+    if config.features.modality not in (None, card.modality):
+        raise InputError(
+            f"Task '{name}' is on {card.modality} images, but features.modality is {config.features.modality}."
+        )
+    samples = gather_samples(card, datasets, indices)
+    check_foldable(card, samples, config.folds)
+    splits = {seed: make_splits(samples.frame(), config.folds, seed) for seed in config.seeds}
+    for seed, split in splits.items():
+        check_disjoint(split)
+        _check_folds(card, samples, split, config.folds, seed)
+    return PlannedTask(card, samples, splits)
+
+
+def gather_samples(card: TaskCard, datasets: Sequence[Dataset], indices: Sequence[pd.DataFrame]) -> Samples:
+    """Join a task's labels of all datasets with the images behind each sample.
+
+    Raises:
+        InputError: a sample twice, a sample without an image of the card's modality, a label outside the card's
+            classes, or a patient id that contradicts the image index.
+    """
+    labels, images = [], []
+    for position, (dataset, index) in enumerate(zip(datasets, indices, strict=True)):
+        if card.task not in dataset.tasks():
+            continue
+        labels.append(dataset.labels(card.task)[["sample_id", "patient_id", "label"]])
+        part = index.loc[index["modality"] == card.modality, ["image_id", "patient_id", card.unit]]
+        part = part.loc[:, ~part.columns.duplicated()]
+        part = part.assign(sample=part[card.unit], dataset=position)
+        images.append(part[part["sample"].isin(labels[-1]["sample_id"])])
+    table = pd.concat(labels, ignore_index=True).sort_values("sample_id", ignore_index=True)
+    members = pd.concat(images, ignore_index=True).sort_values(["sample", "image_id"], ignore_index=True)
+    _check_table(card, table, members)
+    row = {sample: position for position, sample in enumerate(table["sample_id"])}
+    return Samples(
+        sample_id=table["sample_id"].to_numpy(dtype=object),
+        patient_id=table["patient_id"].to_numpy(dtype=object),
+        label=table["label"].to_numpy(dtype=np.int64),
+        image_id=members["image_id"].to_numpy(dtype=object),
+        image_dataset=members["dataset"].to_numpy(dtype=np.int64),
+        owner=members["sample"].map(row).to_numpy(dtype=np.int64),
+    )
+
+
+def _check_table(card: TaskCard, table: pd.DataFrame, members: pd.DataFrame) -> None:
+    twice = int(table["sample_id"].duplicated().sum())
+    if twice:
+        raise InputError(f"Task '{card.task}': {twice} samples have more than one label; keep one row per {card.unit}.")
+    missing = set(table["sample_id"]) - set(members["sample"])
+    if missing:
+        raise InputError(
+            f"Task '{card.task}': {len(missing)} of {len(table)} labelled samples have no {card.modality} image in the "
+            f"dataset's index (unit {card.unit}). Ingest the images and labels together, or correct the card."
+        )
+    wrong = table.loc[~table["label"].isin(range(len(card.classes))), "label"]
+    if len(wrong):
+        raise InputError(
+            f"Task '{card.task}': {len(wrong)} labels lie outside 0..{len(card.classes) - 1}, for example "
+            f"{wrong.iloc[0]}; the card names {len(card.classes)} classes: {', '.join(card.classes)}."
+        )
+    owner = members["sample"].map(table.set_index("sample_id")["patient_id"])
+    clash = int((owner != members["patient_id"]).sum())
+    if clash:
+        raise InputError(
+            f"Task '{card.task}': {clash} images belong to another patient than their label says; ingest again."
+        )
+
+
+def check_foldable(card: TaskCard, samples: Samples, folds: int) -> None:
+    """InputError unless patients and classes are enough for ``folds`` patient-grouped folds."""
+    frame = samples.frame()
+    patients = frame["patient_id"].nunique()
+    if patients < folds:
+        raise InputError(
+            f"Task '{card.task}': {folds} folds need at least {folds} patients, but its {len(frame)} samples come from "
+            f"{patients}. Add patients, or set folds={max(2, patients)}{' is not possible either' * (patients < 2)}."
+        )
+    counts = frame.groupby("label")["patient_id"].nunique()
+    if len(counts) < 2:
+        raise InputError(
+            f"Task '{card.task}': all {len(frame)} samples have the class '{card.classes[int(counts.index[0])]}'; "
+            "there is nothing to tell apart. Leave the task out, or add the other class."
+        )
+    rare = counts[counts < folds]
+    if len(rare):
+        named = ", ".join(f"'{card.classes[int(str(k))]}' {n}" for k, n in rare.items())
+        way = f"set folds={int(rare.min())}" if rare.min() >= 2 else "add patients"
+        raise InputError(
+            f"Task '{card.task}': too few patients in a class for {folds} folds ({named}). "
+            f"Leave the task out, {way}, or join classes in the task card."
+        )
+
+
+def _check_folds(card: TaskCard, samples: Samples, split: pd.DataFrame, folds: int, seed: int) -> None:
+    """InputError if a fold could not be fitted (a class missing from training) or scored (one class in the test)."""
+    label = split["sample_id"].map(dict(zip(samples.sample_id, samples.label, strict=True)))
+    everything = set(label)
+    if sorted(split["fold"].unique()) != list(range(folds)) or len(split) != len(samples.label):
+        raise RunError(f"Task '{card.task}': the split of seed {seed} does not cover {folds} folds and all samples.")
+    for fold in range(folds):
+        train, test = set(label[split["fold"] != fold]), set(label[split["fold"] == fold])
+        if train != everything or len(test) < 2:
+            lacking = [card.classes[k] for k in sorted(everything - train)] or ["a second class"]
+            side = "training" if train != everything else "test"
+            raise InputError(
+                f"Task '{card.task}', seed {seed}: the {side} part of fold {fold} lacks {', '.join(lacking)}. "
+                "Its patients are too few or too uneven; use fewer folds or leave the task out."
+            )
+
+
+def _overlap(config: StudyConfig, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Evaluated datasets whose images a model saw in pretraining, by model name."""
+    found: dict[str, list[str]] = {}
+    for model in config.all_models():
+        if model.kind != "checkpoint":
+            continue
+        card = storage.read_json(storage.join(str(model.checkpoint), "card.json"))
+        seen = _trained_on(card)
+        found[model.name] = [dataset_id for dataset_id in ids if dataset_id in seen]
+    return found
+
+
+def _trained_on(card: dict[str, Any]) -> set[str]:
+    """Dataset ids of a checkpoint card, if it has taken at least one training step."""
+    provenance = card.get("provenance") or {}
+    if not int(provenance.get("steps") or 0):
+        return set()
+    return {str(value) for value in provenance.get("dataset_ids") or []}

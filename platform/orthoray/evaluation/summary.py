@@ -1,0 +1,114 @@
+"""Short tables of a study: mean and SD per model, and on which tasks pretraining paid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from orthoray.errors import InputError
+from orthoray.evaluation.results import POOLED
+from orthoray.evaluation.tasks import load_task
+
+_GROUP = ["study", "task", "model", "protocol", "fraction", "metric"]
+
+
+def headlines(results: pd.DataFrame) -> dict[str, str]:
+    """Task → headline metric: the first metric of the task's card."""
+    return {str(task): load_task(str(task)).headline for task in results["task"].unique()}
+
+
+def summarise(results: pd.DataFrame, headline: dict[str, str] | None = None) -> pd.DataFrame:
+    """Mean, SD and pooled value of every metric.
+
+    Args:
+        results: the rows of ``results.parquet``.
+        headline: task → headline metric; None = from the task cards.
+
+    Returns:
+        One row per (study, task, model, protocol, fraction, metric), in the order of ``results``, with ``mean`` and
+        ``sd`` (ddof 1) over the folds of all seeds, ``pooled`` (mean over seeds of the out-of-fold value),
+        ``n_folds``, ``n_patients``, ``n_samples`` and ``headline`` (bool).
+    """
+    named = headlines(results) if headline is None else headline
+    folds = results[results["fold"] != POOLED].groupby(_GROUP, sort=False)["value"]
+    table = folds.agg(mean="mean", sd="std", n_folds="count").reset_index()
+    pooled = results[results["fold"] == POOLED].groupby(_GROUP, sort=False)
+    whole = pooled.agg(pooled=("value", "mean"), n_patients=("n_patients", "max"), n_samples=("n_samples", "max"))
+    table = table.merge(whole.reset_index(), on=_GROUP, how="left", validate="one_to_one")
+    return table.assign(headline=[named.get(t) == m for t, m in zip(table["task"], table["metric"], strict=True)])
+
+
+def verdict(
+    results: pd.DataFrame,
+    candidate: str = "pretrained",
+    baselines: Sequence[str] = ("pixels", "untrained"),
+    headline: dict[str, str] | None = None,
+) -> pd.DataFrame:
+    """Does the candidate beat every baseline by more than the fold SD, task by task?
+
+    Only the headline metric at the largest fraction of each protocol is judged. The yardstick is the larger of the
+    fold SDs of the two models compared, which is conservative; it is no significance test.
+
+    Returns:
+        One row per (task, protocol): ``metric, candidate, mean, sd, best_baseline, baseline_mean, baseline_sd``
+        (of the baseline that leaves the least room), ``margin`` (mean minus baseline mean), ``beats`` (bool: margin
+        > yardstick over *every* baseline).
+
+    Raises:
+        InputError: candidate or a baseline is not among the models.
+    """
+    models = list(results["model"].unique())
+    absent = [name for name in (candidate, *baselines) if name not in models]
+    if absent or not baselines:
+        raise InputError(f"verdict: no model '{', '.join(absent)}' in these results; there are {', '.join(models)}.")
+    table = summarise(results, headline)
+    table = table[table["headline"]]
+    rows = []
+    for (task, protocol), group in table.groupby(["task", "protocol"], sort=False):
+        best = group[group["fraction"] == group["fraction"].max()].set_index("model")
+        rows.append({"task": task, "protocol": protocol, **_judge(best, candidate, baselines)})
+    return pd.DataFrame(rows)
+
+
+def _judge(table: pd.DataFrame, candidate: str, baselines: Sequence[str]) -> dict[str, Any]:
+    mean, sd = table["mean"].astype(float), table["sd"].astype(float)
+    slack = {b: mean[candidate] - mean[b] - max(sd[candidate], sd[b]) for b in baselines}
+    closest = min(slack, key=lambda name: slack[name])
+    return {
+        "metric": table.loc[candidate, "metric"],
+        "candidate": candidate,
+        "mean": mean[candidate],
+        "sd": sd[candidate],
+        "best_baseline": closest,
+        "baseline_mean": mean[closest],
+        "baseline_sd": sd[closest],
+        "margin": mean[candidate] - mean[closest],
+        "beats": bool(slack[closest] > 0),
+    }
+
+
+def summary_lines(table: pd.DataFrame) -> list[str]:
+    """Plain-text table of headline metrics, task × model, mean ± SD; one line per task and fraction."""
+    head = table[table["headline"]]
+    models = list(dict.fromkeys(head["model"]))
+    wide = max([len("task"), *(len(str(t)) for t in head["task"])])
+    lines = [f"{'task':<{wide}}  {'metric':<17}  {'share':>5}  " + "  ".join(f"{m:>15}" for m in models)]
+    for (task, metric, fraction), group in head.groupby(["task", "metric", "fraction"], sort=False):
+        cells = {row.model: f"{row.mean:.3f} ± {row.sd:.3f}" for row in group.itertuples()}
+        shown = "  ".join(f"{cells.get(m, '-'):>15}" for m in models)
+        lines.append(f"{task!s:<{wide}}  {metric!s:<17}  {float(str(fraction)):>5.0%}  {shown}")
+    return lines
+
+
+def verdict_lines(table: pd.DataFrame) -> list[str]:
+    """One sentence with the count, then the tasks won and those not won."""
+    won, lost = table[table["beats"]], table[~table["beats"]]
+    name = table["candidate"].iloc[0]
+    lines = [f"{name} beats every baseline by more than the fold SD on {len(won)} of {len(table)} tasks."]
+    for title, part in (("yes", won), ("no", lost)):
+        if len(part):
+            shown = ", ".join(f"{r.task} ({r.margin:+.3f} over {r.best_baseline})" for r in part.itertuples())
+            lines.append(f"  {title}: {shown}")
+    return lines

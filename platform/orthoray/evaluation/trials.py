@@ -1,0 +1,201 @@
+"""Fan the rows of a study out over the cluster: batches of cheap fits, each batch one Ray Tune trial."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orthoray import storage
+from orthoray.errors import RunError
+from orthoray.evaluation.aggregate import Aggregation, aggregate
+from orthoray.evaluation.config import ProbeConfig
+from orthoray.evaluation.features import read_features
+from orthoray.evaluation.probe import fit_probe
+from orthoray.evaluation.protocol import (
+    Samples,
+    assert_disjoint,
+    fold_rows,
+    inner_folds,
+    training_subset,
+)
+from orthoray.evaluation.rows import Row, write_part
+from orthoray.progress import Progress
+
+
+@dataclass(frozen=True)
+class TaskJob:
+    """What a worker needs of one task: its samples, its number of classes and its splits by seed."""
+
+    samples: Samples
+    n_classes: int
+    splits: dict[int, Any]
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """What a worker needs of the study; travels once through the object store.
+
+    ``features`` maps a model to its feature folders, one per dataset; ``components`` to its PCA size or None.
+    """
+
+    out: str
+    tasks: dict[str, TaskJob]
+    features: dict[str, list[str | None]]
+    components: dict[str, int | None]
+    aggregate: Aggregation
+    probe: ProbeConfig
+
+
+def run_unit(job: StudyJob, rows: Sequence[Row]) -> int:
+    """Run rows that share task and model: read the features once, then one fit per row. Returns their number."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    task, model = rows[0].task, rows[0].model
+    samples = job.tasks[task].samples
+    with threadpool_limits(1):
+        features = sample_features(samples, job.features[model], job.aggregate)
+        for row in rows:
+            run_row(job, row, features)
+    return len(rows)
+
+
+def run_row(job: StudyJob, row: Row, features: npt.NDArray[np.float64]) -> None:
+    """Fit and test one row and write its part file; patient overlap is checked before the fit."""
+    start = time.monotonic()
+    task = job.tasks[row.task]
+    samples = task.samples
+    train, test = fold_rows(samples, task.splits[row.seed], row.fold)
+    train = training_subset(samples, train, row.fraction, row.seed)
+    assert_disjoint(samples.patient_id, train, test)
+    inner = inner_folds(samples, train, job.probe, row.seed)
+    probe = fit_probe(
+        features[train], samples.label[train], inner, task.n_classes, job.probe, job.components[row.model]
+    )
+    params = {
+        **probe.facts,
+        "n_train": len(train),
+        "n_train_patients": len(set(samples.patient_id[train])),
+        "dim": int(features.shape[1]),
+        "seconds": round(time.monotonic() - start, 3),
+    }
+    write_part(row.part(job.out), row, samples, test, probe.predict(features[test]), params)
+
+
+def sample_features(samples: Samples, folders: Sequence[str | None], how: Aggregation) -> npt.NDArray[np.float64]:
+    """(N, D) float64 features of a task's samples, slices pooled by ``how``."""
+    blocks, owners = [], []
+    for position, folder in enumerate(folders):
+        mine = np.flatnonzero(samples.image_dataset == position)
+        if not len(mine):
+            continue
+        if folder is None:
+            raise RunError(f"no feature folder for dataset number {position + 1}.")
+        blocks.append(read_features(folder, samples.image_id[mine].tolist()))
+        owners.append(samples.owner[mine])
+    return aggregate(np.concatenate(blocks), np.concatenate(owners), len(samples.label), how)
+
+
+def batches(rows: Sequence[Row], job: StudyJob, count: int) -> list[list[list[Row]]]:
+    """Group rows into units (same task and model), and deal the units, costliest first, onto ``count`` trials."""
+    units: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        units.setdefault((row.task, row.model), []).append(row)
+
+    def cost(unit: list[Row]) -> float:
+        task = job.tasks[unit[0].task]
+        shrink = 0.2 if job.components[unit[0].model] else 1.0
+        return len(unit) * len(task.samples.label) * task.n_classes * shrink
+
+    dealt: list[list[list[Row]]] = [[] for _ in range(min(count, len(units)))]
+    load = [0.0] * len(dealt)
+    for unit in sorted(units.values(), key=cost, reverse=True):
+        lightest = load.index(min(load))
+        dealt[lightest].append(unit)
+        load[lightest] += cost(unit)
+    return dealt
+
+
+def run_rows(rows: Sequence[Row], job: StudyJob, trials: int | None = None) -> None:
+    """Run all ``rows`` through Ray Tune and return when each has its part file.
+
+    Args:
+        rows: rows without a result.
+        job: data and options, shared by all trials.
+        trials: number of trials; None = two per processor, at most one per (task, model).
+
+    Raises:
+        RunError: a trial failed, vanished or reported no result; finished rows keep theirs.
+    """
+    from orthoray.cluster.session import available_cpus
+
+    groups = batches(rows, job, trials or 2 * available_cpus())
+    with Progress(len(rows), "linear probes", "fits") as bar:
+        results = _fit(groups, job, bar)
+    check_results(results, [sum(len(unit) for unit in group) for group in groups])
+
+
+def _trial(config: dict[str, Any], groups: list[list[list[Row]]], job: StudyJob) -> None:
+    """Function trainable: the units of one group, reporting the rows done after each unit."""
+    from ray import tune
+
+    done = 0
+    for unit in groups[config["group"]]:
+        done += run_unit(job, unit)
+        tune.report({"group": config["group"], "rows": done})
+
+
+def _fit(groups: list[list[list[Row]]], job: StudyJob, bar: Progress) -> Any:
+    from ray import tune
+
+    scratch = storage.join(job.out, ".tune")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C must reach the command, not end in a partial result
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old reporter is silent at verbose=0, the new one is not
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_trial, groups=groups, job=job), {"cpu": 1}),
+        param_space={"group": tune.grid_search(list(range(len(groups))))},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="study", storage_path=scratch, verbose=0, callbacks=[_callback(bar)], failure_config=None
+        ),
+    )
+    try:
+        return tuner.fit()
+    finally:
+        storage.remove_tree(scratch)
+
+
+def _callback(bar: Progress) -> Any:
+    from ray import tune
+
+    class Show(tune.Callback):
+        """Move the progress bar by what each trial reports."""
+
+        def __init__(self) -> None:
+            self.seen: dict[int, int] = {}
+
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+            group, rows = int(result["group"]), int(result["rows"])
+            bar.advance(rows - self.seen.get(group, 0))
+            self.seen[group] = rows
+
+    return Show()
+
+
+def check_results(results: Any, expected: Sequence[int]) -> None:
+    """RunError unless there is one result per trial, without error, that reports all its rows."""
+    errors = [str(error).strip().splitlines()[-1] for error in results.errors]
+    if errors:
+        raise RunError(f"{len(errors)} of {len(expected)} trials failed; the first: {errors[0]}. Run again to resume.")
+    reported = {int(r.metrics["group"]): int(r.metrics["rows"]) for r in results if r.metrics and "rows" in r.metrics}
+    short = [group for group, rows in enumerate(expected) if reported.get(group) != rows]
+    if len(results) != len(expected) or short:
+        raise RunError(
+            f"{len(results)} of {len(expected)} trials came back and {len(short)} of them are incomplete: no processor "
+            "could be had, or a worker was lost. See `ray status`, then run again to resume."
+        )

@@ -1,0 +1,50 @@
+"""The DINO projection head (Caron et al., arXiv:2104.14294, §3.1 and appendix C)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional
+
+from orthoray.config import StrictModel
+
+
+class HeadConfig(StrictModel):
+    """An MLP of ``layers`` linear layers, an L2-normalised bottleneck, and unit-length prototypes."""
+
+    prototypes: int = Field(default=65536, ge=2, le=131072)
+    hidden_dim: int = Field(default=2048, ge=8)
+    bottleneck_dim: int = Field(default=256, ge=4)
+    layers: int = Field(default=3, ge=1, le=6)
+    batch_norm: bool = Field(default=False, description="Batch normalisation in the MLP; steadies small batches.")
+
+
+class DinoHead(nn.Module):
+    """Class tokens (B, D) → prototype scores (B, K): cosines between bottleneck and prototypes, in -1..1."""
+
+    def __init__(self, width: int, config: HeadConfig) -> None:
+        super().__init__()
+        sizes = [width, *[config.hidden_dim] * (config.layers - 1), config.bottleneck_dim]
+        layers: list[nn.Module] = []
+        for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            layers.append(nn.Linear(before, after))
+            if index < config.layers - 1:
+                layers.extend([nn.BatchNorm1d(after)] if config.batch_norm else [])
+                layers.append(nn.GELU())
+        self.mlp = nn.Sequential(*layers)
+        self.prototypes = nn.Parameter(torch.randn(config.prototypes, config.bottleneck_dim))
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Score (B, D) tokens against the prototypes; float32 (B, K)."""
+        bottleneck = functional.normalize(self.mlp(tokens).float(), dim=-1, eps=1e-6)
+        return bottleneck @ functional.normalize(self.prototypes, dim=-1).t()
+
+    def flops(self) -> float:
+        """Forward FLOPs of one token."""
+        weights = [layer.weight.numel() for layer in self.mlp if isinstance(layer, nn.Linear)]
+        return 2.0 * (sum(weights) + self.prototypes.numel())

@@ -1,0 +1,93 @@
+"""Intensity augmentation that means something on one channel, batched on the training device."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch.nn import functional
+
+from orthoray.config import StrictModel
+from orthoray.models.features import Normalisation, normalise
+
+
+class PhotometricConfig(StrictModel):
+    """Strengths of the augmentations; 0 turns one off.
+
+    ``gamma`` and ``contrast`` are half-widths of the logarithm of the factor, ``brightness`` of the shift (grey levels
+    0..1), ``noise`` the largest standard deviation, ``blur_sigma`` the range in pixels of the crop.
+    """
+
+    gamma: float = Field(default=0.4, ge=0.0, le=2.0)
+    contrast: float = Field(default=0.3, ge=0.0, le=2.0)
+    brightness: float = Field(default=0.15, ge=0.0, le=1.0)
+    noise: float = Field(default=0.03, ge=0.0, le=1.0)
+    noise_probability: float = Field(default=0.5, ge=0.0, le=1.0)
+    blur_probability: float = Field(default=0.3, ge=0.0, le=1.0)
+    blur_sigma: tuple[float, float] = (0.4, 1.2)
+    invert_probability: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="Polarity inversion; off: bone is bright."
+    )
+
+
+class Photometric:
+    """uint8 crops in, augmented and normalised float images out; every sample has parameters of its own."""
+
+    def __init__(self, config: PhotometricConfig, normalisation: Normalisation) -> None:
+        self.config, self.normalisation = config, normalisation
+
+    def __call__(self, crops: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Augment a batch.
+
+        Args:
+            crops: (B, H, W) uint8 on any device.
+            generator: source of all choices, on the same device.
+
+        Returns:
+            (B, 1, H, W) float32, normalised.
+        """
+        made = self.config
+        draw = _Draw(len(crops), crops.device, generator)
+        x = crops.unsqueeze(1).float() / 255.0
+        if made.gamma:
+            x = x.clamp_min(1e-3) ** torch.exp(draw.uniform(-made.gamma, made.gamma))
+        if made.contrast or made.brightness:
+            mean = x.mean(dim=(2, 3), keepdim=True)
+            factor = torch.exp(draw.uniform(-made.contrast, made.contrast))
+            x = (x - mean) * factor + mean + draw.uniform(-made.brightness, made.brightness)
+        if made.invert_probability:
+            x = torch.where(draw.happens(made.invert_probability), 1.0 - x, x)
+        if made.blur_probability:
+            chosen = draw.happens(made.blur_probability).flatten().nonzero().flatten()
+            sigma = draw.uniform(*made.blur_sigma)
+            if len(chosen):
+                x = x.index_copy(0, chosen, _blur(x[chosen], sigma[chosen]))
+        if made.noise:
+            sigma = draw.uniform(0.0, made.noise) * draw.happens(made.noise_probability)
+            x = x + sigma * torch.randn(x.shape, device=x.device, generator=generator)
+        return normalise(x, self.normalisation)
+
+
+class _Draw:
+    """Per-sample random numbers of shape (B, 1, 1, 1)."""
+
+    def __init__(self, count: int, device: torch.device, generator: torch.Generator) -> None:
+        self.shape, self.device, self.generator = (count, 1, 1, 1), device, generator
+
+    def uniform(self, low: float, high: float) -> torch.Tensor:
+        return torch.rand(self.shape, device=self.device, generator=self.generator) * (high - low) + low
+
+    def happens(self, probability: float) -> torch.Tensor:
+        return torch.rand(self.shape, device=self.device, generator=self.generator) < probability
+
+
+def _blur(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Gaussian blur of (B, 1, H, W) with one sigma per sample, as two grouped convolutions; edges are replicated."""
+    radius = max(1, math.ceil(2.5 * float(sigma.max())))
+    offsets = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma.reshape(-1, 1) ** 2))
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).unsqueeze(1)
+    flat = functional.pad(x.transpose(0, 1), (radius, radius, radius, radius), mode="replicate")
+    flat = functional.conv2d(flat, kernel.unsqueeze(2), groups=len(x))
+    return functional.conv2d(flat, kernel.unsqueeze(3), groups=len(x)).transpose(0, 1)

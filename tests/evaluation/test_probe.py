@@ -1,0 +1,135 @@
+"""The linear probe: finds what is there, finds nothing where nothing is, learns from the training part alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss as reference_log_loss
+from sklearn.preprocessing import StandardScaler
+
+from orthoray.errors import RunError
+from orthoray.evaluation.config import ProbeConfig
+from orthoray.evaluation.metrics import compute
+from orthoray.evaluation.probe import InnerPart, fit_probe, log_loss
+from orthoray.evaluation.protocol import fold_rows, inner_folds
+from orthoray.evaluation.rows import Row, read_part
+from orthoray.evaluation.trials import run_unit
+
+
+def out_of_fold(job):
+    """Predictions of all folds of seed 0, through the same function that a trial runs."""
+    rows = [Row("t", "m", "lp", 1.0, 0, fold, "d") for fold in range(5)]
+    assert run_unit(job, rows) == 5
+    return [read_part(row.part(job.out))[0].to_pandas() for row in rows]
+
+
+def mean_auroc(tables):
+    values = [compute(["auroc"], t["label"].to_numpy(), t[["score_0", "score_1"]].to_numpy()) for t in tables]
+    return np.mean([value["auroc"] for value in values])
+
+
+def test_planted_signal_is_found(tmp_path, planted, job_of):
+    samples, features = planted(strength=2.0)
+    assert mean_auroc(out_of_fold(job_of(tmp_path, samples, features))) > 0.85
+
+
+def test_permuted_labels_give_chance(tmp_path, planted, job_of, samples_of):
+    samples, features = planted(strength=2.0, n_patients=80)
+    got = []
+    for seed in range(8):
+        by_patient = np.random.default_rng(1000 + seed).permutation(np.arange(80) % 2)
+        shuffled = samples_of(np.repeat(by_patient, 2), np.repeat(np.arange(80), 2))
+        got.append(mean_auroc(out_of_fold(job_of(tmp_path / str(seed), shuffled, features))))
+    assert abs(np.mean(got) - 0.5) < 0.08
+    assert max(got) < 0.75
+
+
+@pytest.mark.parametrize("components", [None, 4])
+def test_scaler_and_pca_see_the_training_part_only(tmp_path, planted, job_of, components):
+    samples, features = planted(dim=8)
+    job = job_of(tmp_path / "clean", samples, features, components=components)
+    _, test = fold_rows(samples, job.tasks["t"].splits[0], 0)
+    wild = features.copy()
+    wild[test[0]] = 60000.0
+    row = Row("t", "m", "lp", 1.0, 0, 0, "d")
+    tables = []
+    for name, values in (("clean", features), ("wild", wild)):
+        other = job_of(tmp_path / name, samples, values, components=components)
+        run_unit(other, [row])
+        tables.append(read_part(row.part(other.out)))
+    (clean, facts), (dirty, wild_facts) = tables
+    keep = clean["sample_id"].to_numpy() != samples.sample_id[test[0]]
+    np.testing.assert_array_equal(clean["score_1"].to_numpy()[keep], dirty["score_1"].to_numpy()[keep])
+    assert facts["inner_scores"] == wild_facts["inner_scores"]
+    assert clean["score_1"].to_numpy()[~keep] != dirty["score_1"].to_numpy()[~keep]
+
+
+def test_inner_scaling_sees_the_inner_fit_rows_only(planted):
+    """An outlier among the inner validation rows moves its own score and nothing else of the inner fold."""
+    samples, features = planted(dim=6)
+    wild = features.copy()
+    wild[0] = 1e6
+    fit, validate = np.arange(40, 120), np.arange(40)
+    clean, dirty = (InnerPart(x, samples.label, fit, validate, 2, ProbeConfig(), None) for x in (features, wild))
+    np.testing.assert_array_equal(clean.train, dirty.train)
+    np.testing.assert_array_equal(clean.valid[1:], dirty.valid[1:])
+    assert np.abs(clean.train.mean(axis=0)).max() < 1e-12
+
+
+def test_refit_equals_plain_scikit_learn(planted):
+    samples, features = planted(dim=5, classes=3)
+    config = ProbeConfig(log10_c_min=-1, log10_c_max=-1, c_steps=1, tol=1e-8, max_iter=5000)
+    probe = fit_probe(features, samples.label, [], 3, config)
+    scaler = StandardScaler().fit(features)
+    reference = LogisticRegression(C=0.1, tol=1e-8, max_iter=5000).fit(scaler.transform(features), samples.label)
+    expected = reference.predict_proba(scaler.transform(features))
+    np.testing.assert_allclose(probe.predict(features), expected, atol=1e-5)
+    assert probe.facts["c"] == pytest.approx(0.1)
+
+
+def test_inner_choice_prefers_strong_regularisation_in_noise(planted):
+    """Many noise features, few samples: weak regularisation must lose on the inner log-loss."""
+    samples, features = planted(n_patients=40, dim=300, strength=1.0)
+    config = ProbeConfig()
+    inner = inner_folds(samples, np.arange(len(samples.label)), config, 0)
+    facts = fit_probe(features, samples.label, inner, 2, config).facts
+    assert facts["c"] < 0.1
+    walked = list(facts["inner_scores"].values())
+    assert max(walked) == facts["inner_scores"][f"{facts['c']:.6g}"]
+    assert len(walked) < config.c_steps  # patience ended the walk
+
+
+def test_absent_class_gets_probability_zero(planted):
+    samples, features = planted()
+    scores = fit_probe(features, samples.label, [], 4, ProbeConfig(c_steps=1)).predict(features)
+    assert scores.shape == (120, 4)
+    np.testing.assert_array_equal(scores[:, 2:], 0)
+    np.testing.assert_allclose(scores.sum(axis=1), 1)
+
+
+def test_balanced_weights_raise_the_rare_class():
+    rng = np.random.default_rng(1)
+    labels = (np.arange(200) < 20).astype(np.int64)
+    features = rng.normal(size=(200, 3)) + labels[:, None]
+    inner = [(np.arange(0, 200, 2), np.arange(1, 200, 2))]
+    plain = fit_probe(features, labels, inner, 2, ProbeConfig()).predict(features)[:, 1].mean()
+    even = fit_probe(features, labels, inner, 2, ProbeConfig(class_weight="balanced")).predict(features)[:, 1].mean()
+    assert plain < 0.15 < even
+
+
+def test_bad_training_data_is_refused(planted):
+    samples, features = planted()
+    with pytest.raises(RunError, match="one class"):
+        fit_probe(features, np.zeros_like(samples.label), [], 2, ProbeConfig())
+    features[3, 2] = np.nan
+    with pytest.raises(RunError, match="1 feature rows are not finite"):
+        fit_probe(features, samples.label, [], 2, ProbeConfig())
+
+
+def test_log_loss_equals_scikit_learn():
+    rng = np.random.default_rng(2)
+    scores, labels = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
+    weights = rng.uniform(0.5, 2, 4)
+    expected = reference_log_loss(labels, scores, labels=range(4), sample_weight=weights[labels])
+    assert log_loss(labels, scores, weights) == pytest.approx(expected)

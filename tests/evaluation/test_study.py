@@ -1,0 +1,72 @@
+"""A whole study through Ray Data and Ray Tune, and its resumption."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from orthoray import storage
+from orthoray.config import parse_config
+from orthoray.errors import InputError
+from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.study import run_study
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def config(tmp_path, **change):
+    values = {"out": str(tmp_path / "out"), "datasets": [str(tmp_path / "ds")], "folds": 3, "probe": {"c_steps": 4}}
+    values |= {"pretrain_run": str(tmp_path / "run")}
+    return parse_config(StudyConfig, {**values, **change}, "study")
+
+
+@pytest.fixture
+def cohort(dataset_folder, tiny_checkpoint, tmp_path):
+    dataset_folder(tmp_path / "ds", patients=18)
+    tiny_checkpoint(tmp_path / "run" / "initial", seed=0)
+    tiny_checkpoint(tmp_path / "run" / "checkpoint", seed=1, steps=3, dataset_ids=["ds-test"])
+    return tmp_path
+
+
+def stamps(folder):
+    return {file.name: file.stat().st_mtime_ns for file in folder.rglob("parts/**/*.parquet")}
+
+
+def test_study_end_to_end_and_resume(ray_session, cohort, capsys):
+    out = run_study(config(cohort))
+    folder = cohort / "out"
+    results = pd.read_parquet(folder / "results.parquet")
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert set(results["model"]) == {"pixels", "untrained", "pretrained"}
+    assert set(results["task"]) == {"mr_acl", "xr_tkr"}
+    assert len(results) == 2 * 3 * 4 * 4  # tasks x models x (3 folds + pooled) x metrics
+    assert len(predictions) == 2 * 3 * 18
+    pixels = results[(results["model"] == "pixels") & (results["metric"] == "auroc") & (results["fold"] == -1)]
+    assert (pixels["value"] > 0.9).all()  # the bar is plainly visible
+    assert "beats every baseline" in capsys.readouterr().out
+
+    facts = storage.read_json(f"{out}/study.json")
+    assert facts["status"] == "done"
+    assert [model["name"] for model in facts["models"]] == ["pixels", "untrained", "pretrained"]
+    assert facts["overlap"]["transductive"] is True
+    assert facts["overlap"]["models"] == {"pretrained": ["ds-test"]}
+    assert facts["tasks"]["mr_acl"]["metric"] == "auroc"
+    assert sorted(f.name for f in (folder / "splits").glob("*.parquet")) == [
+        "mr_acl-seed0.parquet",
+        "xr_tkr-seed0.parquet",
+    ]
+    assert not (folder / ".tune").exists()
+
+    before = stamps(folder)
+    assert len(before) == 2 * 3 * 3
+    lost = sorted(before)[0]
+    next(folder.rglob(lost)).unlink()
+    run_study(config(cohort))
+    after = stamps(folder)
+    assert after.keys() == before.keys()
+    assert [name for name in after if after[name] != before[name]] == [lost]
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "predictions.parquet"), predictions)
+
+    with pytest.raises(InputError, match="Splits are never changed"):
+        run_study(config(cohort, folds=4))
+    assert stamps(folder) == after
