@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from orthoray.config import Auto, StrictModel, config_hash, describe_keys, find_preset, load_config, to_yaml
 from orthoray.errors import InputError
@@ -17,7 +18,7 @@ class Run(StrictModel):
     name: str
     optimiser: Optimiser = Optimiser()
     batch_size: int | Auto = "auto"
-    map: dict[str, int] = {}
+    map: dict[str, int] = Field(default_factory=dict)
 
 
 def test_yaml_then_overrides(tmp_path):
@@ -63,7 +64,7 @@ def test_unknown_key_in_the_file_names_file_and_nearest(tmp_path):
 
 def test_missing_and_broken_files(tmp_path):
     (tmp_path / "study.yaml").write_text("a: [1")
-    with pytest.raises(InputError, match="Did you mean 'study.yaml'"):
+    with pytest.raises(InputError, match=r"Did you mean 'study\.yaml'"):
         load_config(Run, tmp_path / "studdy.yaml")
     with pytest.raises(InputError, match="not valid YAML"):
         load_config(Run, tmp_path / "study.yaml")

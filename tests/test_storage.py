@@ -24,9 +24,14 @@ def test_files_json_and_tables_round_trip(root):
 def test_failed_write_leaves_the_old_content_and_no_debris(root):
     target = storage.join(root, "report.html")
     storage.write_bytes(target, b"old")
-    with pytest.raises(KeyboardInterrupt), storage.replacing(target) as temporary:
-        storage.write_bytes(temporary, b"half")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with storage.replacing(target) as temporary:
+            storage.write_bytes(temporary, b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert storage.read_bytes(target) == b"old"
     assert len(storage.list_files(root)) == 1
 

@@ -9,9 +9,15 @@ from orthoray.tracking import Tracker
 @pytest.mark.slow
 def test_run_is_reopened_on_resume_and_closed_with_the_right_status(tmp_path):
     folder = str(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt), Tracker(folder, "pretrain", {"a": {"b": 1}}) as tracker:
-        tracker.log({"loss": 3.0}, step=1)
-        raise KeyboardInterrupt
+    tracker = Tracker(folder, "pretrain", {"a": {"b": 1}})
+
+    def interrupted():
+        with tracker:
+            tracker.log({"loss": 3.0}, step=1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     assert client.get_run(tracker.run_id).info.status == "KILLED"
     with Tracker(folder, "pretrain", {"a": {"b": 1}}) as again:

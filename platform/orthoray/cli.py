@@ -237,7 +237,7 @@ def _settings(model: Any, config: str | None, overrides: Sequence[str], keys: bo
         click.echo(describe_keys(model))
         return None
     if config is not None and "=" in config:
-        config, overrides = None, (config, *overrides)
+        overrides, config = (config, *overrides), None
     path = None if config is None else find_preset(config)
     return load_config(model, path, overrides)
 

@@ -81,8 +81,9 @@ class Progress:
             say(self._line())
 
     def start_at(self, done: int) -> None:
-        """Set the count reached by an earlier run, so that the rate counts only this run's work."""
+        """Set the count reached before, so that the rate counts only the work from now on."""
         self.done = self._first_done = done
+        self._start = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=done)
 

@@ -114,6 +114,7 @@ def _client(uri: str) -> MlflowClient:
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # again: importing mlflow sets it
         return MlflowClient(tracking_uri=uri)
 
 

@@ -65,6 +65,7 @@ def test_read_features_keeps_the_asked_order_and_names_missing(feature_folder, t
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_pixels_counts_in_equals_counts_out(ray_session, dataset_folder, tmp_path):
     uri = dataset_folder(tmp_path / "ds", patients=8)
     folder = extract_pixels(uri, str(tmp_path / "store"))
@@ -80,6 +81,7 @@ def test_pixels_counts_in_equals_counts_out(ray_session, dataset_folder, tmp_pat
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_checkpoint_features_are_reused_until_the_bytes_change(ray_session, dataset_folder, tiny_checkpoint, tmp_path):
     import torch
 
@@ -109,6 +111,7 @@ def test_checkpoint_features_are_reused_until_the_bytes_change(ray_session, data
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_incomplete_folder_is_made_again_and_lost_images_are_an_error(ray_session, dataset_folder, tmp_path):
     uri, store = dataset_folder(tmp_path / "ds", patients=4), str(tmp_path / "store")
     folder = extract_pixels(uri, store)

@@ -35,7 +35,7 @@ def test_planted_signal_is_found(tmp_path, planted, job_of):
 
 
 def test_permuted_labels_give_chance(tmp_path, planted, job_of, samples_of):
-    samples, features = planted(strength=2.0, n_patients=80)
+    _, features = planted(strength=2.0, n_patients=80)
     got = []
     for seed in range(8):
         by_patient = np.random.default_rng(1000 + seed).permutation(np.arange(80) % 2)

@@ -70,7 +70,7 @@ def test_tables_follow_the_contract(study):
     assert stored.schema.equals(RESULTS)
     assert len(stored) == 2 * 6 * len(card.metrics)  # 2 seeds x (5 folds + pooled)
     assert list(predictions.columns[:10]) == (
-        "study task model protocol fraction seed fold sample_id patient_id label".split()
+        ["study", "task", "model", "protocol", "fraction", "seed", "fold", "sample_id", "patient_id", "label"]
     )
     assert list(predictions.columns[10:]) == ["score_0", "score_1"]
     per_seed = predictions.groupby("seed")["sample_id"].agg(["count", "nunique"])

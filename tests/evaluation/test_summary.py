@@ -16,7 +16,19 @@ def table(values, task="mr_acl", metric="auroc"):
         for fold, value in enumerate([*folds, sum(folds) / len(folds)]):
             number = fold if fold < len(folds) else -1
             rows.append(("s", task, model, "lp", 1.0, 0, number, metric, value, 10, 20))
-    names = "study task model protocol fraction seed fold metric value n_patients n_samples".split()
+    names = [
+        "study",
+        "task",
+        "model",
+        "protocol",
+        "fraction",
+        "seed",
+        "fold",
+        "metric",
+        "value",
+        "n_patients",
+        "n_samples",
+    ]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -8,10 +8,25 @@ from orthoray.config import parse_config
 from orthoray.errors import InputError
 from orthoray.evaluation.tasks import TaskCard, load_task, task_ids
 
-IDS = (
-    "xr_kl xr_kl48 xr_kl96 xr_tkr mr_acl mr_pcl mr_mcl mr_lcl mr_men mr_pd mr_mpfl mr_bone mr_cart "
-    "hip_lab sho_rc ank_atfl ank_cfl"
-).split()
+IDS = [
+    "xr_kl",
+    "xr_kl48",
+    "xr_kl96",
+    "xr_tkr",
+    "mr_acl",
+    "mr_pcl",
+    "mr_mcl",
+    "mr_lcl",
+    "mr_men",
+    "mr_pd",
+    "mr_mpfl",
+    "mr_bone",
+    "mr_cart",
+    "hip_lab",
+    "sho_rc",
+    "ank_atfl",
+    "ank_cfl",
+]
 
 
 def test_the_seventeen_tasks_are_there():

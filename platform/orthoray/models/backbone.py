@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Start = Literal["timm", "sincos"]
-"""How a backbone without weights starts: as timm does, or with Xavier weights and sine-cosine positions."""
+"""How a backbone without weights starts: as timm does, or so with sine-cosine positions."""
 
 MATCH_REQUIRED = 0.99
 """Share of the model's tensors that a weights file must fill; below it, loading is refused."""
@@ -34,7 +34,7 @@ def create_backbone(
         weights: file (safetensors, or torch with ``weights_only``) on any filesystem; None = starting values.
         in_chans: channels of the input; weights of three channels are folded into one by their sum, which is exact
             for a grey image repeated three times.
-        start: starting values where there are no weights, see `set_starting_values`.
+        start: starting values where there are no weights, see `start_positions`.
         **kwargs: passed to timm (``img_size``, ``patch_size``, ``depth``, ``embed_dim``, ``num_heads`` …).
 
     Returns:
@@ -55,16 +55,15 @@ def create_backbone(
     if weights is not None:
         load_weights(model, weights)
     elif start == "sincos":
-        set_starting_values(model)
+        start_positions(model)
     return model
 
 
-def set_starting_values(model: nn.Module, amplitude: float = 0.7, wavelength: float = 100.0) -> None:
-    """Start a small ViT so that its tokens differ by content and place from the first step.
+def start_positions(model: nn.Module, amplitude: float = 0.7, wavelength: float = 100.0) -> None:
+    """Start the learned position embedding as a two-dimensional sine-cosine code, so that tokens differ by place.
 
-    Linear layers get Xavier-uniform weights (q, k and v counted apart) and the learned position embedding starts as a
-    fixed two-dimensional sine-cosine code, as MAE and MoCo v3 use it (arXiv:2111.06377, arXiv:2104.02057). With timm's
-    standard deviation of 0.02 the class token of a shallow ViT hardly depends on the image, and short runs stay there.
+    The code is the one that MAE and MoCo v3 keep fixed (arXiv:2111.06377, arXiv:2104.02057); here it stays learnable.
+    timm starts positions at a standard deviation of 0.02, which a run of minutes hardly outgrows.
 
     Raises:
         InputError: the model has no learned position embedding over a square grid.
@@ -84,11 +83,6 @@ def set_starting_values(model: nn.Module, amplitude: float = 0.7, wavelength: fl
     with torch.no_grad():
         position.zero_()
         position[0, prefix:, : 4 * quarter] = torch.cat(waves, dim=1) * amplitude
-        for key, layer in model.named_modules():
-            if isinstance(layer, nn.Linear):
-                fan_out = layer.out_features // 3 if key.endswith("qkv") else layer.out_features
-                bound = math.sqrt(6.0 / (layer.in_features + fan_out))
-                nn.init.uniform_(layer.weight, -bound, bound)
 
 
 def load_weights(model: nn.Module, uri: str) -> None:

@@ -65,7 +65,13 @@ def card_for(
     )
 
 
-def save_checkpoint(uri: str, backbone: nn.Module, card: CheckpointCard, config_yaml: str = "") -> None:
+def save_checkpoint(
+    uri: str,
+    backbone: nn.Module,
+    card: CheckpointCard,
+    config_yaml: str = "",
+    trainer_state: dict[str, Any] | None = None,
+) -> None:
     """Write a checkpoint folder; it appears at ``uri`` only when it is complete.
 
     Args:
@@ -73,6 +79,7 @@ def save_checkpoint(uri: str, backbone: nn.Module, card: CheckpointCard, config_
         backbone: the network whose weights are kept.
         card: see `card_for`.
         config_yaml: the run's resolved configuration.
+        trainer_state: tensors and plain values that training can go on from, kept as ``trainer/state.pt``.
     """
     from safetensors.torch import save
 
@@ -82,12 +89,24 @@ def save_checkpoint(uri: str, backbone: nn.Module, card: CheckpointCard, config_
     try:
         storage.write_bytes(storage.join(staging, "model.safetensors"), save(weights))
         storage.write_bytes(storage.join(staging, "config.yaml"), config_yaml.encode())
+        if trainer_state is not None:
+            storage.write_bytes(storage.join(staging, "trainer", "state.pt"), _pickled(trainer_state))
         storage.write_json(storage.join(staging, "card.json"), card.model_dump(mode="json"))
         storage.remove_tree(uri)
         storage.rename(staging, uri)
     except BaseException:
         storage.remove_tree(staging)
         raise
+
+
+def _pickled(state: dict[str, Any]) -> bytes:
+    import io
+
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 def load_checkpoint(uri: str) -> tuple[nn.Module, CheckpointCard]:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
-from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from orthoray.config import StrictModel
-
-
-class HeadConfig(StrictModel):
-    """An MLP of ``layers`` linear layers, an L2-normalised bottleneck, and unit-length prototypes."""
-
-    prototypes: int = Field(default=65536, ge=2, le=131072)
-    hidden_dim: int = Field(default=2048, ge=8)
-    bottleneck_dim: int = Field(default=256, ge=4)
-    layers: int = Field(default=3, ge=1, le=6)
-    batch_norm: bool = Field(default=False, description="Batch normalisation in the MLP; steadies small batches.")
+from orthoray.pretrain.config import HeadConfig
 
 
 class DinoHead(nn.Module):
@@ -27,7 +18,7 @@ class DinoHead(nn.Module):
         super().__init__()
         sizes = [width, *[config.hidden_dim] * (config.layers - 1), config.bottleneck_dim]
         layers: list[nn.Module] = []
-        for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for index, (before, after) in enumerate(pairwise(sizes)):
             layers.append(nn.Linear(before, after))
             if index < config.layers - 1:
                 layers.extend([nn.BatchNorm1d(after)] if config.batch_norm else [])

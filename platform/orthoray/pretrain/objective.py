@@ -6,12 +6,10 @@ algorithm 1; Sinkhorn–Knopp centring after arXiv:2006.09882, algorithm in appe
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.distributed as dist
 
-Centring = Literal["centre", "sinkhorn_knopp"]
+from orthoray.pretrain.config import Centring
 
 
 class Centre:

@@ -1,0 +1,13 @@
+"""Job: go the whole way on synthetic knees. `python jobs/demo.py --out FOLDER`."""
+
+import sys
+from pathlib import Path
+
+try:
+    from orthoray.cli import main
+except ModuleNotFoundError:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "platform"))
+    from orthoray.cli import main
+
+if __name__ == "__main__":
+    main(["demo", *sys.argv[1:]])

@@ -1,0 +1,1 @@
+"""Datasets: cards, ingest, shards, labels, splits."""

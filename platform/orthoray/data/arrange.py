@@ -1,0 +1,169 @@
+"""From headers and tables to the images of a dataset: ids, halves of films, order of slices, shards."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orthoray.data.cards import DatasetCard, FactsTable
+from orthoray.data.ids import Pseudonyms
+from orthoray.data.tables import Tables
+from orthoray.errors import InputError
+from orthoray.imaging.facts import OLDEST
+
+IMAGES_PER_SHARD = 3072
+"""At about 128 KiB an image this makes shards of 384 MiB."""
+
+SMALL_SHARD = 256
+SMALL_SHARDS = 8
+"""Small datasets get up to `SMALL_SHARDS` shards of `SMALL_SHARD` images, so that several processors can write them."""
+
+ALLOWED = {
+    "laterality": ("L", "R", "B", "U"),
+    "modality": ("XR", "MR"),
+    "sex": ("M", "F", "O"),
+    "inverted": ("0", "1"),
+}
+"""Facts with few values → the cells that mean them."""
+
+TEXT_DEFAULTS = ("modality", "body_part", "view", "site")
+
+
+def arrange(
+    rows: pd.DataFrame, card: DatasetCard, tables: Tables, ids: Pseudonyms
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Turn the survey's rows into one row per image to be, in the order in which shards hold them.
+
+    Returns:
+        The rows with ``image_id, patient_id, study_id, series_id, part ("", R, L), visit, site, age,
+        days_from_baseline, inverted``; a row that cannot become an image has ``stage``, ``reason``, ``detail``. And
+        for every table of facts how many of its rows were used, and how many images it knows.
+
+    Raises:
+        InputError: a table contradicts itself, or a cell is no number or no side.
+    """
+    audit: list[dict[str, Any]] = []
+    rows = rows.assign(site="", visit="", inverted="", age=rows["years"], part="", days=np.nan)
+    for facts in card.facts:
+        rows, counts = _with_table(rows, facts, tables)
+        audit.append({"table": facts.table, **counts})
+    rows["age"] = rows["age"].clip(upper=OLDEST)
+    for name in TEXT_DEFAULTS:
+        rows[name] = rows[name].where(rows[name] != "", getattr(card.defaults, name))
+    rows = _split_films(rows) if card.bilateral == "split" else rows
+    rows = _identified(rows, ids)
+    rows = _days(rows)
+    rows = _refuse(rows, rows["modality"] == "", "modality", "neither X-ray nor MR")
+    rows = _refuse(rows, rows["patient_id"] == "", "no_patient", "neither header nor tables name a patient")
+    rows = _refuse(rows, rows["kind"] == "localiser", "localiser", "a planning image")
+    if not card.keep_derived:
+        rows = _refuse(rows, rows["kind"] == "derived", "derived", "computed from other images")
+    return _ordered(rows, ids), audit
+
+
+def shard_of(patient_id: str, shards: int) -> int:
+    """Shard of a patient, by hash: all images of a patient are in one."""
+    return int.from_bytes(hashlib.sha256(patient_id.encode()).digest()[:8], "big") % shards
+
+
+def shard_count(images: int) -> int:
+    """Shards for a number of images, the same on every machine."""
+    return max(math.ceil(images / IMAGES_PER_SHARD), min(SMALL_SHARDS, math.ceil(images / SMALL_SHARD)), 1)
+
+
+def _with_table(rows: pd.DataFrame, facts: FactsTable, tables: Tables) -> tuple[pd.DataFrame, dict[str, int]]:
+    keys = tables.keys(facts)
+    values = {f"table_{fact}": tables.hashed(fact, tables.column(facts, name)) for fact, name in facts.columns.items()}
+    names = list(keys.columns)
+    table = pd.concat([keys, pd.DataFrame(values)], axis=1)
+    counts = {"rows": len(table), "without_key": int((keys == "").any(axis=1).sum())}
+    table = table[(keys != "").all(axis=1)].drop_duplicates()
+    if table.duplicated(names).any():
+        first = ", ".join(facts.key.values())
+        raise InputError(f"{facts.table}: rows with the same {first} say different things about {list(facts.columns)}.")
+    columns = {"patient": "patient_key", "study": "study_key", "series": "series_key", "image": "image_key"}
+    on = [columns.get(name, name) for name in names]
+    merged = rows.merge(table, how="left", left_on=on, right_on=names, indicator="found")
+    found = merged.pop("found") == "both"
+    counts |= {"images": int(found.sum()), "images_not_in_table": int((~found).sum())}
+    merged = merged.drop(columns=[name for name in names if name not in rows.columns])
+    for fact in facts.columns:
+        cells = merged.pop(f"table_{fact}").fillna("")
+        target = {"patient": "patient_key", "study": "study_key", "days_from_baseline": "days"}.get(fact, fact)
+        _check_cells(facts, fact, cells, is_number=merged[target].dtype.kind == "f")
+        merged[target] = _override(merged[target], cells)
+    return merged, counts
+
+
+def _override(known: pd.Series, cells: pd.Series) -> pd.Series:
+    """Cells where there are some, else what is known; numbers stay numbers."""
+    if known.dtype.kind == "f":
+        return pd.to_numeric(cells, errors="coerce").fillna(known)
+    return cells.where(cells != "", known)
+
+
+def _check_cells(facts: FactsTable, fact: str, cells: pd.Series, *, is_number: bool) -> None:
+    """InputError if filled cells are not what ``fact`` needs. The cells themselves are not quoted."""
+    filled = cells[cells != ""]
+    if is_number:
+        wrong, need = pd.to_numeric(filled, errors="coerce").isna(), "numbers"
+    elif fact in ALLOWED:
+        wrong, need = ~filled.isin(ALLOWED[fact]), f"one of {', '.join(ALLOWED[fact])}"
+    else:
+        return
+    if wrong.any():
+        raise InputError(
+            f"{facts.table}: {int(wrong.sum())} cell(s) of column '{facts.columns[fact]}' cannot be used as "  # type: ignore[index]
+            f"'{fact}': {need} needed. Correct the table or the card."
+        )
+
+
+def _split_films(rows: pd.DataFrame) -> pd.DataFrame:
+    """Two rows for every film of both knees: image-left is the right knee (the film is looked at face to face)."""
+    both = (rows["modality"] == "XR") & rows["laterality"].isin(["B", "U"]) & (rows["stage"] == "")
+    halves = [rows[both].assign(part=side, laterality=side) for side in ("R", "L")]
+    return pd.concat([rows[~both], *halves], ignore_index=True)
+
+
+def _identified(rows: pd.DataFrame, ids: Pseudonyms) -> pd.DataFrame:
+    """Final ids. Without a study or series of its own an image forms one by itself."""
+    own = rows["image_key"].where(rows["image_key"] != "", rows["file"])
+    label = rows["patient_key"] + "|" + own + "|" + rows["frame"].astype(str) + "|" + rows["part"]
+    image_id = label.map(lambda text: ids.make("image", text))
+    study = rows["study_key"].where(rows["study_key"] != "", image_id)
+    series = rows["series_key"].where(rows["series_key"] != "", image_id)
+    return rows.assign(image_id=image_id, patient_id=rows["patient_key"], study_id=study, series_id=series)
+
+
+def _days(rows: pd.DataFrame) -> pd.DataFrame:
+    """Days since the patient's first study, where neither table nor header is silent; dates are dropped."""
+    first = rows.groupby("patient_id")["day"].transform("min")
+    return rows.assign(days_from_baseline=rows["days"].fillna(rows["day"] - first)).drop(columns=["day", "days"])
+
+
+def _refuse(rows: pd.DataFrame, mask: pd.Series, reason: str, detail: str) -> pd.DataFrame:
+    new = mask & (rows["stage"] == "")
+    rows.loc[new, ["stage", "reason", "detail"]] = ["select", reason, detail]
+    return rows
+
+
+def _ordered(rows: pd.DataFrame, ids: Pseudonyms) -> pd.DataFrame:
+    """Sort the slices of every stack along its normal; a series of several stacks becomes several series.
+
+    The two halves of a film are two stacks. A stack of which a slice has no position is sorted by instance number.
+    """
+    kept = rows["stage"] == ""
+    stack = rows["stack"] + "|" + rows["part"]
+    several = stack[kept].groupby(rows["series_id"][kept]).transform("nunique") > 1
+    changed = several.index[several]
+    pairs = zip(rows.loc[changed, "series_id"], stack[changed], strict=True)
+    rows.loc[changed, "series_id"] = [ids.make("series", f"{series}|{key}") for series, key in pairs]
+    placed = rows["position_mm"].notna().groupby(rows["series_id"]).transform("all")
+    place = rows["position_mm"].where(placed, rows["instance"].astype(float))
+    return rows.assign(place=place).sort_values(
+        ["patient_id", "study_id", "series_id", "place", "instance", "frame", "part", "file"], ignore_index=True
+    )

@@ -1,0 +1,112 @@
+"""Folds: grouped by patient, stratified by label, written once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.model_selection import StratifiedGroupKFold
+
+from orthoray import storage
+from orthoray.errors import InputError, RunError
+
+COLUMNS = ["sample_id", "patient_id", "fold", "role"]
+HASH_KEY = b"orthoray.sha256"
+
+
+def make_splits(labels: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:
+    """Assign every sample to the one fold in which it is tested.
+
+    Args:
+        labels: ``sample_id, patient_id, label``; one row per sample.
+        n_folds: number of folds, at least 2.
+        seed: decides the assignment; equal input and seed give equal folds, whatever the order of the rows.
+
+    Returns:
+        ``sample_id, patient_id, fold (0 … n_folds-1), role ("outer")``, sorted by sample. No patient is in two folds;
+        the shares of the labels are as equal over the folds as grouping allows (scikit-learn's StratifiedGroupKFold).
+
+    Raises:
+        InputError: fewer patients, or fewer patients of a class, than folds; one class only; a sample listed twice.
+    """
+    _check(labels, n_folds)
+    ordered = labels.sort_values("sample_id", ignore_index=True)
+    fold = np.full(len(ordered), -1, np.int64)
+    splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+    for number, (_, test) in enumerate(splitter.split(ordered, ordered["label"], ordered["patient_id"])):
+        fold[test] = number
+    split = ordered[["sample_id", "patient_id"]].assign(fold=fold, role="outer")
+    check_disjoint(split)
+    return split
+
+
+def inner_split(labels: pd.DataFrame, holdout: float, seed: int) -> pd.DataFrame:
+    """Hold out about ``holdout`` of the samples for inner validation.
+
+    Returns:
+        ``sample_id, patient_id, fold, role``: fold 0 and role "val" for the held-out samples, else "train".
+    """
+    split = make_splits(labels, max(2, round(1.0 / holdout)), seed)
+    return split.assign(role=np.where(split["fold"] == 0, "val", "train"))
+
+
+def check_disjoint(split: pd.DataFrame) -> None:
+    """RunError if a patient is in two folds or a sample is listed twice."""
+    folds = split.groupby("patient_id")["fold"].nunique()
+    shared = int((folds > 1).sum())
+    if shared or split["sample_id"].duplicated().any():
+        raise RunError(
+            f"leak: {shared} patient(s) are in more than one fold. Nothing was fitted; remove the split file."
+        )
+
+
+def write_splits(uri: str, split: pd.DataFrame) -> None:
+    """Write a split file; RunError if another split is there already. The hash of its rows is kept in the file."""
+    check_disjoint(split)
+    digest = _digest(split)
+    if storage.exists(uri):
+        if _digest(read_splits(uri)) != digest:
+            raise RunError(f"{uri} holds another split. Splits are never changed: choose another folder.")
+        return
+    table = pa.Table.from_pandas(split[COLUMNS], preserve_index=False)
+    storage.write_table(table.replace_schema_metadata({HASH_KEY: digest.encode()}), uri)
+
+
+def read_splits(uri: str) -> pd.DataFrame:
+    """Read a split file; RunError if it was changed after it was written."""
+    filesystem, path = storage.arrow_fs(uri)
+    with filesystem.open_input_file(path) as handle:
+        table = pq.read_table(handle)
+    split: pd.DataFrame = table.to_pandas()
+    if (table.schema.metadata or {}).get(HASH_KEY, b"").decode() != _digest(split):
+        raise RunError(f"{uri} was changed after it was written. Remove it and run the study again in another folder.")
+    return split
+
+
+def _digest(split: pd.DataFrame) -> str:
+    rows = split[COLUMNS].sort_values("sample_id").astype({"fold": int}).to_numpy().tolist()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _check(labels: pd.DataFrame, n_folds: int) -> None:
+    if n_folds < 2:
+        raise InputError(f"folds: {n_folds} is impossible; at least 2 are needed.")
+    if labels["sample_id"].duplicated().any():
+        raise InputError("a sample has two labels; every sample_id may occur once.")
+    patients = labels["patient_id"].nunique()
+    if patients < n_folds:
+        raise InputError(
+            f"{n_folds} folds need at least {n_folds} patients, the task has {patients}. Lower `folds` or add patients."
+        )
+    per_class = labels.groupby("label")["patient_id"].nunique()
+    if len(per_class) < 2:
+        raise InputError("all samples have the same label; nothing can be learned from one class.")
+    if per_class.min() < n_folds:
+        raise InputError(
+            f"class {per_class.idxmin()} has {per_class.min()} patient(s), fewer than the {n_folds} folds. "
+            "Lower `folds` or leave the task out."
+        )

@@ -1,0 +1,129 @@
+"""What a worker measures between two rows of the history, and when it logs and saves."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import torch
+import torch.distributed as dist
+
+from orthoray.errors import RunError
+from orthoray.models.flops import VitShape, dino_flops_per_image, peak_flops
+from orthoray.models.precision import Precision
+from orthoray.pretrain.config import PretrainConfig
+from orthoray.pretrain.learner import MEASURES, Learner, StepValues
+
+SHOWN = ("lr", "weight_decay", "teacher_momentum", "teacher_temp")
+"""The scheduled values that a row holds."""
+
+AGREE_EVERY = 8
+"""With several workers, whether to log or save is agreed upon every so many steps."""
+
+
+class Meter:
+    """Means of the measures and the speed since the last row.
+
+    Args:
+        batch: images of one step, over all workers.
+        flops_per_image: arithmetic of one image in one step; 0 = unknown.
+        peak: what all devices together can do, FLOP/s; 0 = unknown.
+    """
+
+    def __init__(self, batch: int, flops_per_image: float, peak: float) -> None:
+        self.batch, self.flops_per_image, self.peak = batch, flops_per_image, peak
+        self.start()
+
+    def start(self) -> None:
+        """Begin a new interval."""
+        self._begin, self._waited, self._steps = time.perf_counter(), 0.0, 0
+        self._sum: torch.Tensor | None = None
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside as waiting for data."""
+        begin = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - begin
+
+    def add(self, measures: torch.Tensor) -> None:
+        """Take in a step's `MEASURES`."""
+        self._sum = measures if self._sum is None else self._sum + measures
+        self._steps += 1
+
+    def row(self, step: int, values: StepValues) -> dict[str, float]:
+        """The row of the history up to ``step`` (steps done); begins a new interval.
+
+        Raises:
+            RunError: the loss is not finite. The same on every worker, since the measures are averaged over them.
+        """
+        means = self._means()
+        seconds = time.perf_counter() - self._begin
+        if not math.isfinite(means["loss"]):
+            raise RunError(
+                f"the loss is not finite at step {step}: the run has diverged. Lower optimiser.lr or optimiser.clip, "
+                "or raise optimiser.warmup, and give another `out`."
+            )
+        rate = self._steps * self.batch / seconds
+        row = {"step": step, "images_seen": step * self.batch, "seconds": seconds, **means}
+        row |= {name: value for name, value in asdict(values).items() if name in SHOWN}
+        row |= {"images_per_second": rate, "data_wait": self._waited / seconds}
+        row["mfu"] = rate * self.flops_per_image / self.peak if self.peak else 0.0
+        self.start()
+        return row
+
+    def _means(self) -> dict[str, float]:
+        if self._sum is None:
+            raise RuntimeError("no step since the last row")
+        mean = self._sum / self._steps
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
+        return dict(zip(MEASURES, mean.tolist(), strict=True))
+
+
+def meter_for(config: PretrainConfig, learner: Learner, precision: Precision) -> Meter:
+    """A meter that knows the cost of a step and the peak of the devices."""
+    shape, crops = VitShape.of(learner.network.backbone), config.crops
+    workers = config.resources.workers
+    if shape is None:
+        return Meter(config.batch_size, 0.0, 0.0)
+    head = learner.network.head.flops()
+    flops = dino_flops_per_image(shape, crops.global_size, crops.n_global, crops.local_size, crops.n_local, head)
+    return Meter(config.batch_size, flops, workers * peak_flops(learner.device, precision.dtype, workers))
+
+
+class Pace:
+    """Decides, the same on every worker, when a row is logged and when the state is saved."""
+
+    def __init__(self, log_seconds: float, save_seconds: float, save_steps: int, first: int) -> None:
+        self.log_seconds, self.save_seconds, self.save_steps = log_seconds, save_seconds, save_steps
+        self._first = first
+        self._logged = self._saved = time.monotonic()
+
+    def due(self, step: int, last: bool, device: torch.device) -> tuple[bool, bool]:
+        """Whether to log and whether to save after ``step``; at the last step both."""
+        now = time.monotonic()
+        save = (step + 1) % self.save_steps == 0
+        log = now - self._logged >= self.log_seconds or step == self._first
+        timed = [log, now - self._saved >= self.save_seconds]
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            timed = self._agree(timed, device) if step % AGREE_EVERY == 0 else [False, False]
+        log, save = timed[0] or save or last, timed[1] or save or last
+        if log or save:
+            self._logged = now
+        return log, save
+
+    def saved(self) -> None:
+        """Tell that the state has just been saved."""
+        self._saved = time.monotonic()
+
+    @staticmethod
+    def _agree(mine: list[bool], device: torch.device) -> list[bool]:
+        """Rank 0's decision, on every worker."""
+        flags = torch.tensor(mine, dtype=torch.uint8, device=device)
+        dist.broadcast(flags, src=0)
+        return [bool(flag) for flag in flags.tolist()]

@@ -1,0 +1,139 @@
+"""From the workers to the person: a mailbox actor, and the driver's side that writes history, MLflow and progress."""
+
+from __future__ import annotations
+
+import json
+import threading
+from types import TracebackType
+from typing import Any
+
+import ray
+
+from orthoray import storage
+from orthoray.progress import Progress, say
+from orthoray.tracking import Tracker
+
+POLL_SECONDS = 1.0
+WRITE_SECONDS = 10.0
+"""The history file is written again at most this often."""
+
+COLLAPSED = 0.02
+"""Feature spread below which all images look the same to the teacher."""
+
+
+@ray.remote(num_cpus=0)
+class Mailbox:
+    """Keeps what workers report until the driver takes it; outlives a killed worker."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def put(self, event: dict[str, Any]) -> None:
+        """Add an event: ``{"kind": "start" | "row" | "fatal", …}``."""
+        self.events.append(event)
+
+    def take(self) -> list[dict[str, Any]]:
+        """All events since the last call."""
+        events, self.events = self.events, []
+        return events
+
+
+class Monitor:
+    """Drains the mailbox in a thread while Ray Train runs; use as a context manager.
+
+    Attributes:
+        history: the rows of the whole run, those of earlier sessions included.
+        fatal: message of a failure that would come again, or None.
+        worker_pid: process of rank 0, once it has started.
+    """
+
+    def __init__(self, uri: str, mailbox: Any, tracker: Tracker, images: int, batch: int) -> None:
+        self.uri, self.mailbox, self.tracker, self.batch = uri, mailbox, tracker, batch
+        self.history = read_history(uri)
+        self.fatal: str | None = None
+        self.worker_pid = 0
+        self._bar = Progress(images, "pretraining", "img")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._warned = self._unwritten = False
+        self._fresh = True
+
+    def __enter__(self) -> Monitor:
+        self._bar.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._bar.__exit__(kind, value, trace)
+
+    def _run(self) -> None:
+        polls = 0
+        while not self._stop.wait(POLL_SECONDS):
+            self._drain()
+            polls += 1
+            if self._unwritten and polls % round(WRITE_SECONDS / POLL_SECONDS) == 0:
+                self._write()
+        self._drain()
+        self._write()
+
+    def _drain(self) -> None:
+        try:
+            events = ray.get(self.mailbox.take.remote(), timeout=30)
+        except (ray.exceptions.RayError, ValueError):
+            return  # Ray is going down; what was taken before is kept
+        for event in events:
+            if event["kind"] == "start":
+                self._started(event)
+            elif event["kind"] == "fatal":
+                self.fatal = event["message"]
+            else:
+                self._row(event["row"])
+
+    def _started(self, event: dict[str, Any]) -> None:
+        step = int(event["step"])
+        self.worker_pid = int(event["pid"])
+        say(f"  {event['text']}" + (f"; going on at step {step}" if step else ""))
+        self.history = [row for row in self.history if row["step"] <= step]
+        self._fresh = True
+
+    def _row(self, row: dict[str, Any]) -> None:
+        interval = row["seconds"]
+        row["seconds"] = interval + (self.history[-1]["seconds"] if self.history else 0.0)
+        self.history.append(row)
+        self._unwritten = True
+        step = int(row["step"])
+        self.tracker.log({key: value for key, value in row.items() if key != "step"}, step)
+        if self._fresh:  # what came before the first row was start-up
+            self._bar.start_at(int(row["images_seen"]))
+            self._fresh = False
+        self._bar.advance(
+            int(row["images_seen"]) - self._bar.done,
+            loss=row["loss"],
+            lr=row["lr"],
+            entropy=row["teacher_entropy"],
+            wait=f"{row['data_wait']:.0%}",
+            mfu=f"{row['mfu']:.0%}",
+        )
+        if row["feature_std"] < COLLAPSED and not self._warned:
+            self._warned = True
+            say(
+                f"  warning: collapse at step {step}: the teacher sees all images alike (feature_std "
+                f"{row['feature_std']:.3f}). Try head.batch_norm=true, teacher.centring=sinkhorn_knopp or a lower lr."
+            )
+
+    def _write(self) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in self.history)
+        storage.write_bytes(storage.join(self.uri, "history.jsonl"), text.encode())
+        self._unwritten = False
+
+
+def read_history(uri: str) -> list[dict[str, Any]]:
+    """The rows of ``history.jsonl`` of a run folder; none if there is no file yet."""
+    file = storage.join(uri, "history.jsonl")
+    if not storage.exists(file):
+        return []
+    return [json.loads(line) for line in storage.read_bytes(file).decode().splitlines() if line.strip()]

@@ -1,0 +1,211 @@
+"""`orthoray pretrain`: check, prepare, hand over to Ray Train, keep the result."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from orthoray import storage
+from orthoray.config import to_yaml
+from orthoray.errors import InputError, RunError
+from orthoray.models.backbone import create_backbone
+from orthoray.models.checkpoint import (
+    Architecture,
+    CheckpointCard,
+    Provenance,
+    card_for,
+    load_checkpoint,
+    save_checkpoint,
+)
+from orthoray.pretrain.config import PretrainConfig
+from orthoray.pretrain.plan import Mixture
+from orthoray.pretrain.runfile import Run
+from orthoray.pretrain.worker import STATE, Job, train
+from orthoray.progress import clock, outputs, say
+
+if TYPE_CHECKING:
+    from ray.train import Result
+
+MAX_FAILURES = 3
+"""Worker failures (killed, out of memory, node lost) after which a run gives up; each goes on from the last save."""
+
+
+def pretrain(config: PretrainConfig) -> str:
+    """Pretrain a backbone, or go on with a run that was interrupted.
+
+    Args:
+        config: see `PretrainConfig`. ``out`` becomes the run folder: ``config.yaml``, ``run.json``, ``initial/`` (the
+            backbone before step 0), ``train/`` (Ray Train's resumable state), ``history.jsonl``, ``checkpoint/``.
+
+    Returns:
+        URI of the final checkpoint folder: the EMA teacher's backbone.
+
+    Raises:
+        InputError: unreadable data, impossible options, or another run in ``out``; nothing was written.
+        RunError: training failed; the message says whether the same command will go on.
+    """
+    config = config.model_copy(update={"out": storage.absolute(config.out)})
+    mixture = Mixture(config.data, config.seed)
+    steps = config.steps or math.ceil((config.epochs or 0.0) * mixture.images_per_epoch() / config.batch_size)
+    run = Run(config, mixture.dataset_ids, steps)
+    final = storage.join(config.out, "checkpoint")
+    if run.is_finished():
+        say(f"  {config.out}: this run has finished already ({steps} steps)")
+        return _tell(config.out, final)
+    backbone, card = _initial(config, mixture.dataset_ids)
+    lr = 5e-4 * config.batch_size / 256 if config.optimiser.lr == "auto" else config.optimiser.lr
+    _describe(config, mixture, steps, lr, backbone)
+    _require_resources(config)
+    run.begin()
+    initial = storage.join(config.out, "initial")
+    if not storage.exists(storage.join(initial, "card.json")):
+        save_checkpoint(initial, backbone, card, to_yaml(config))
+    result = _fit(config, mixture, steps, lr, initial)
+    _keep(result, config, initial, final, steps)
+    run.finish()
+    return _tell(config.out, final)
+
+
+def _initial(config: PretrainConfig, dataset_ids: list[str]) -> tuple[torch.nn.Module, CheckpointCard]:
+    made = config.model
+    kwargs: dict[str, Any] = {"img_size": made.img_size, **made.kwargs}
+    if made.patch_size != "auto":
+        kwargs["patch_size"] = made.patch_size
+    torch.manual_seed(config.seed)
+    backbone = create_backbone(made.backbone, made.weights, in_chans=1, start=made.start, **kwargs)
+    provenance = Provenance(dataset_ids=dataset_ids, initial_weights=made.weights, seed=config.seed)
+    card = card_for(
+        backbone, Architecture(name=made.backbone, kwargs=kwargs), made.img_size, made.normalisation, provenance
+    )
+    for name, size in (("crops.global_size", config.crops.global_size), ("crops.local_size", config.crops.local_size)):
+        if card.patch_size and size % card.patch_size:
+            raise InputError(
+                f"{name}: {size} is not a multiple of the patch size {card.patch_size} of {made.backbone}; "
+                f"give {size // card.patch_size * card.patch_size or card.patch_size} or "
+                f"{(size // card.patch_size + 1) * card.patch_size}."
+            )
+    return backbone, card
+
+
+def _describe(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, backbone: torch.nn.Module) -> None:
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", ("–",))[0]
+    crops, images = config.crops, steps * config.batch_size
+    say(f"  data      {mixture.images:,} images of {len(config.data.datasets)} dataset(s)")
+    say(f"  backbone  {config.model.backbone}, {parameters / 1e6:.1f} M parameters, patch {patch}")
+    say(f"  crops     {crops.n_global} × {crops.global_size} px + {crops.n_local} × {crops.local_size} px")
+    length = f"{steps:,} steps of {config.batch_size} = {images:,} images"
+    say(f"  length    {length} = {images / mixture.images_per_epoch():.1f} epochs; peak lr {lr:.2e}")
+
+
+def _require_resources(config: PretrainConfig) -> None:
+    """Connect to Ray and refuse a run that would wait for resources for ever."""
+    from orthoray.cluster.session import available_cpus, connect
+
+    connect()
+    import ray
+
+    need = config.resources.workers * config.resources.cpus_per_worker + 1
+    if need > available_cpus():
+        raise InputError(
+            f"resources: {config.resources.workers} worker(s) × {config.resources.cpus_per_worker:g} CPUs + 1 for the "
+            f"feed are more than the {available_cpus()} CPUs of this Ray cluster. Lower resources.workers or "
+            "resources.cpus_per_worker, or use a larger cluster."
+        )
+    gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    if config.resources.gpu is True and gpus < config.resources.workers:
+        raise InputError(f"resources.gpu: {config.resources.workers} GPU(s) asked for, the Ray cluster has {gpus}.")
+
+
+def _fit(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initial: str) -> Result:
+    import ray.train
+    import ray.train.torch
+
+    from orthoray.cluster.session import WORKER_ENV
+    from orthoray.pretrain.monitor import Mailbox, Monitor
+    from orthoray.tracking import Tracker
+
+    made = config.resources
+    gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    use_gpu = gpus >= made.workers if made.gpu == "auto" else made.gpu
+    mailbox = Mailbox.remote()  # type: ignore[attr-defined]
+    api: Any = ray.train  # the stubs still describe the former API
+    trainer = api.torch.TorchTrainer(
+        train,
+        train_loop_config={"job": Job(config, lr, steps, mixture, initial, mailbox)},
+        scaling_config=api.ScalingConfig(
+            num_workers=made.workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": made.cpus_per_worker, "GPU": int(use_gpu)},
+        ),
+        run_config=api.RunConfig(
+            name="train",
+            storage_path=config.out,
+            worker_runtime_env={"env_vars": WORKER_ENV},
+            failure_config=api.FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES),
+            checkpoint_config=api.CheckpointConfig(num_to_keep=config.checkpoint.keep),
+        ),
+    )
+    params, images = config.model_dump(mode="json"), steps * config.batch_size
+    with (
+        Tracker(config.out, "pretrain", params) as tracker,
+        Monitor(config.out, mailbox, tracker, images, config.batch_size) as monitor,
+    ):
+        result = _run(trainer)
+    if monitor.fatal:
+        raise RunError(monitor.fatal)
+    return result
+
+
+def _run(trainer: Any) -> Result:
+    """`trainer.fit()`, with Ctrl-C as KeyboardInterrupt and a failure as one readable line."""
+    from ray.train import TrainingFailedError
+
+    try:
+        result: Result = trainer.fit()
+    except TrainingFailedError as error:
+        raise RunError(_reason(error)) from error
+    except SystemExit:  # Ray Train's own handler of Ctrl-C
+        raise KeyboardInterrupt from None
+    return result
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    return (
+        f"pretraining failed: {last}\nThe run is kept at its last checkpoint. Mend the cause, then give the same "
+        "command again to go on."
+    )
+
+
+def _keep(result: Result, config: PretrainConfig, initial: str, final: str, steps: int) -> None:
+    """Write the teacher's backbone as a checkpoint folder, with the training state beside it."""
+    if result.checkpoint is None:
+        raise RunError("training ended without a checkpoint. Give the same command again to go on.")
+    backbone, card = load_checkpoint(initial)
+    with result.checkpoint.as_directory() as folder:
+        state = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
+    if int(state["step"]) != steps:
+        raise RunError(f"training ended at step {state['step']} of {steps}. Give the same command again to go on.")
+    prefix = "backbone."
+    teacher = {key[len(prefix) :]: value for key, value in state["teacher"].items() if key.startswith(prefix)}
+    backbone.load_state_dict(teacher)
+    seen = {"steps": steps, "images_seen": steps * config.batch_size}
+    card = card.model_copy(update={"provenance": card.provenance.model_copy(update=seen)})
+    save_checkpoint(final, backbone, card, to_yaml(config), trainer_state=state)
+
+
+def _tell(out: str, final: str) -> str:
+    from orthoray.pretrain.monitor import read_history
+
+    history = read_history(out)
+    if history:
+        last = history[-1]
+        say(f"  {last['step']:,} steps in {clock(last['seconds'])}, loss {last['loss']:.3f}")
+    files = {"checkpoint": final, "before": storage.join(out, "initial"), "history": storage.join(out, "history.jsonl")}
+    outputs(files, next_step=f"orthoray study CONFIG pretrain_run={out}")
+    return final

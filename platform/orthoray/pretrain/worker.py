@@ -1,0 +1,172 @@
+"""The training loop that runs in every Ray Train worker."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from orthoray.errors import OrthoRayError
+from orthoray.models.checkpoint import load_checkpoint
+from orthoray.models.precision import Precision, resolve_precision
+from orthoray.pretrain.config import PretrainConfig
+from orthoray.pretrain.feed import Share, stream
+from orthoray.pretrain.learner import Learner, step_values
+from orthoray.pretrain.meter import Meter, Pace, meter_for
+from orthoray.pretrain.photometric import Photometric
+from orthoray.pretrain.plan import Mixture
+
+STATE = "state.pt"
+"""Name of the training state within a Ray Train checkpoint."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs: the run's configuration with "auto" resolved, its data, and where to report.
+
+    ``initial``: checkpoint folder of the backbone before step 0. ``mailbox``: actor of `orthoray.pretrain.monitor`.
+    """
+
+    config: PretrainConfig
+    lr: float
+    steps: int
+    mixture: Mixture
+    initial: str
+    mailbox: Any
+
+
+def train(loop_config: dict[str, Job]) -> None:
+    """Train until the last step; called by Ray Train.
+
+    A failure that would come again (a diverged loss, a state of another architecture) is told to the driver and ends
+    the loop; anything else is raised, and Ray Train starts the workers again from the newest checkpoint.
+    """
+    import ray
+
+    job = loop_config["job"]
+    try:
+        _train(job)
+    except OrthoRayError as error:
+        ray.get(job.mailbox.put.remote({"kind": "fatal", "message": str(error)}))
+
+
+def _train(job: Job) -> None:
+    import ray.train
+    import ray.train.torch
+
+    rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
+    device = ray.train.torch.get_device()
+    threads = _set_threads(job.config)
+    precision = resolve_precision(job.config.resources.precision, device.type)
+    learner = Learner(job.config, load_checkpoint(job.initial)[0].train(), device, precision)
+    first = _restore(learner)
+    meter = meter_for(job.config, learner, precision)
+    if rank == 0:
+        _announce(job, first, world, precision, threads, device)
+    _loop(job, learner, meter, Share(rank, world, job.config.batch_size), first)
+
+
+def _loop(job: Job, learner: Learner, meter: Meter, share: Share, first: int) -> None:
+    config = job.config
+    pace = Pace(config.log_every_seconds, config.checkpoint.every_seconds, config.checkpoint.every_steps, first)
+    photometric = Photometric(config.photometric, config.model.normalisation)
+    batches = local_batches(job, share, first)
+    meter.start()
+    for step in range(first, job.steps):
+        with meter.waiting():
+            crops = next(batches)
+        generator = _seed(config.seed, step, share.rank, learner.device)
+        views = photometric(_by_view(crops[0], learner.device), generator)
+        details = photometric(_by_view(crops[1], learner.device), generator) if crops[1] is not None else None
+        values = step_values(config, job.lr, step, job.steps)
+        meter.add(learner.step(views, details, values))
+        log, save = pace.due(step, last=step + 1 == job.steps, device=learner.device)
+        if log or save:
+            row = meter.row(step + 1, values)
+            if share.rank == 0:
+                job.mailbox.put.remote({"kind": "row", "row": row})
+        if save:
+            _save(learner, step + 1, share.rank)
+            pace.saved()
+
+
+def local_batches(job: Job, share: Share, first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """A worker's crops of step ``first`` and all later ones: views (B, 2, G, G) and details (B, n, L, L) uint8."""
+    from orthoray.cluster.session import configure_data
+
+    configure_data()
+    start = first * share.batch
+    dataset = stream(job.mixture, job.config.crops, share, start, job.steps * share.batch)
+    local = share.batch // share.world
+    for step, batch in enumerate(dataset.iter_batches(batch_size=local, prefetch_batches=2), start=first):
+        expected = step * share.batch + share.rank * local
+        if len(batch["position"]) != local or int(batch["position"][0]) != expected:
+            raise RuntimeError(f"the feed is out of step: image {expected} expected, {batch['position'][:1]} came")
+        details = torch.from_numpy(batch["details"].copy()) if "details" in batch else None
+        yield torch.from_numpy(batch["views"].copy()), details
+
+
+def _by_view(crops: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """(B, n, S, S) → (n·B, S, S) on the device, view after view."""
+    return crops.to(device, non_blocking=True).transpose(0, 1).flatten(0, 1)
+
+
+def _set_threads(config: PretrainConfig) -> int:
+    import ray.train
+
+    wanted = config.resources.threads
+    neighbours = ray.train.get_context().get_local_world_size()
+    threads = max(1, (os.cpu_count() or 1) // neighbours) if wanted == "auto" else wanted
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _seed(seed: int, step: int, rank: int, device: torch.device) -> torch.Generator:
+    """Random numbers of a step depend on (seed, step, rank) alone, so a resumed run needs no generator states."""
+    first, second = np.random.SeedSequence((seed, step, rank)).generate_state(2, np.uint64).tolist()
+    torch.manual_seed(first >> 1)
+    return torch.Generator(device).manual_seed(second >> 1)
+
+
+def _restore(learner: Learner) -> int:
+    import ray.train
+
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return 0
+    with checkpoint.as_directory() as folder:
+        state = torch.load(Path(folder) / STATE, map_location=learner.device, weights_only=True)
+    learner.load_state(state)
+    return int(state["step"])
+
+
+def _save(learner: Learner, step: int, rank: int) -> None:
+    """Report a checkpoint; every worker takes part, rank 0 brings the state."""
+    import ray.train
+
+    if rank:
+        ray.train.report({"step": step})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save({**learner.state(), "step": step}, Path(folder) / STATE)
+        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _announce(job: Job, first: int, world: int, precision: Precision, threads: int, device: torch.device) -> None:
+    event = {
+        "kind": "start",
+        "step": first,
+        "pid": os.getpid(),
+        "time": time.time(),
+        "text": f"{world} worker(s) on {device.type}, {threads} threads each, {precision.name} ({precision.reason}), "
+        f"distributed backend {dist.get_backend() if dist.is_initialized() else 'none'}",
+    }
+    job.mailbox.put.remote(event)

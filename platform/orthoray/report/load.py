@@ -1,0 +1,152 @@
+"""What a report is made from: the facts and the two tables of a study, checked before anything is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from orthoray import storage
+from orthoray.errors import InputError
+from orthoray.evaluation.results import KEY, POOLED
+from orthoray.evaluation.summary import summarise
+
+_AGAIN = "Run `orthoray study` again to finish it, then `orthoray report`."
+_FACTS = ("name", "tasks", "models", "datasets", "headline", "protocol")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study. ``table`` is `summarise` of ``results``; models and tasks keep the order of study.json."""
+
+    uri: str
+    facts: dict[str, Any]
+    results: pd.DataFrame
+    predictions: pd.DataFrame
+    table: pd.DataFrame
+
+    @property
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """Task → its facts, for the tasks that have results."""
+        there = set(self.results["task"])
+        return {name: task for name, task in self.facts["tasks"].items() if name in there}
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in the order of tables."""
+        ordered = sorted(self.facts["models"], key=lambda model: int(model["order"]))
+        return [str(model["name"]) for model in ordered]
+
+    @property
+    def candidate(self) -> str:
+        """The model that the report is about: ``pretrained``, or the last checkpoint, or the last model."""
+        if "pretrained" in self.models:
+            return "pretrained"
+        kinds = {str(model["name"]): model["kind"] for model in self.facts["models"]}
+        checkpoints = [name for name in self.models if kinds[name] == "checkpoint"]
+        return (checkpoints or self.models)[-1]
+
+    @property
+    def comparisons(self) -> list[str]:
+        """All models but the candidate."""
+        return [name for name in self.models if name != self.candidate]
+
+    @property
+    def ranked(self) -> list[str]:
+        """The candidate first, then the comparisons: the order of every table and figure."""
+        return [self.candidate, *self.comparisons]
+
+    def model(self, name: str) -> dict[str, Any]:
+        """The facts of one model."""
+        return next(model for model in self.facts["models"] if model["name"] == name)
+
+    def headline(self, task: str) -> str:
+        """The metric that a task is judged by."""
+        return str(self.facts["headline"][task])
+
+
+def load_study(uri: str) -> Study:
+    """Read a study folder.
+
+    Raises:
+        InputError: not a study, not finished, or files that are damaged or do not fit each other.
+    """
+    if not storage.exists(storage.join(uri, "study.json")):
+        raise InputError(_not_a_study(uri))
+    facts = storage.read_json(storage.join(uri, "study.json"))
+    missing = [key for key in _FACTS if not isinstance(facts, dict) or key not in facts]
+    if missing:
+        raise InputError(f"{uri}/study.json: {', '.join(missing)} missing. {_AGAIN}")
+    if facts.get("status", "done") != "done":
+        raise InputError(f"{uri}: the study is not finished (status: {facts['status']}). {_AGAIN}")
+    results = _read(uri, "results.parquet", [*KEY, "metric", "value", "n_patients", "n_samples"])
+    predictions = _read(uri, "predictions.parquet", [*KEY, "sample_id", "patient_id", "label", "score_0", "score_1"])
+    _check(uri, facts, results, predictions)
+    return Study(uri, facts, results, predictions, summarise(results, dict(facts["headline"])))
+
+
+def _not_a_study(uri: str) -> str:
+    if not storage.exists(uri):
+        return f"{uri}: no such folder. Give the folder that `orthoray study` wrote."
+    what = "a pretraining run" if storage.exists(storage.join(uri, "run.json")) else "a dataset"
+    known = any(storage.exists(storage.join(uri, name)) for name in ("run.json", "manifest.json"))
+    hint = f" This is {what}." if known else ""
+    return f"{uri}: not a study folder (study.json is missing).{hint} Give the folder that `orthoray study` wrote."
+
+
+def _read(uri: str, name: str, columns: list[str]) -> pd.DataFrame:
+    file = storage.join(uri, name)
+    if not storage.exists(file):
+        raise InputError(f"{uri}: the study has no {name} yet. {_AGAIN}")
+    try:
+        table = storage.read_table(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{file}: damaged ({str(error).splitlines()[0]}). Remove it. {_AGAIN}") from None
+    absent = [column for column in columns if column not in table.column_names]
+    if absent or table.num_rows == 0:
+        raise InputError(f"{file}: {'no column ' + ', '.join(absent) if absent else 'it is empty'}. {_AGAIN}")
+    return pd.DataFrame(table.to_pandas())
+
+
+def _check(uri: str, facts: dict[str, Any], results: pd.DataFrame, predictions: pd.DataFrame) -> None:
+    models = {str(model["name"]) for model in facts["models"]}
+    for name, frame in (("results.parquet", results), ("predictions.parquet", predictions)):
+        for column, known in (("task", set(facts["tasks"])), ("model", models)):
+            strange = sorted(set(frame[column]) - known)
+            if strange:
+                text = f"{column} '{strange[0]}' is not in study.json"
+                raise InputError(f"{uri}/{name}: {text}; the files are of different studies. {_AGAIN}")
+    complete = len(set(results["task"])) * len(models)
+    if len(results.drop_duplicates(["task", "model"])) != complete:
+        raise InputError(f"{uri}/results.parquet: some model has no results on some task. {_AGAIN}")
+    key = ["task", "model", "seed", "fraction"]
+    found = set(predictions[key].itertuples(index=False, name=None))
+    wanted = set(results[key].itertuples(index=False, name=None))
+    if found != wanted or not (results["fold"] == POOLED).any():
+        raise InputError(f"{uri}: results.parquet and predictions.parquet do not hold the same fits. {_AGAIN}")
+
+
+def full_data(frame: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Rows of one task under the study's first protocol at the largest share of training patients."""
+    part = frame[frame["task"] == task]
+    part = part[part["protocol"] == part["protocol"].iloc[0]]
+    return pd.DataFrame(part[part["fraction"] == part["fraction"].max()])
+
+
+def file_digest(uri: str) -> str | None:
+    """First 12 digits of a file's SHA-256 (as ``sha256sum`` prints it), or None if there is no such file."""
+    return hashlib.sha256(storage.read_bytes(uri)).hexdigest()[:12] if storage.exists(uri) else None
+
+
+def short(identifier: object, length: int = 12) -> str:
+    """The beginning of a hashed identifier; enough to compare by eye."""
+    text = str(identifier)
+    return text if len(text) <= length else text[:length] + "…"
+
+
+def last_part(uri: str) -> str:
+    """Name of a folder without the way to it: pages are passed on, and paths name people and machines."""
+    return uri.rstrip("/").rpartition("/")[2] or uri

@@ -1,0 +1,77 @@
+"""Result tables: every model, every metric, mean ± SD over folds, and the pooled out-of-fold value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from orthoray.evaluation.results import POOLED
+from orthoray.report.load import Study, full_data
+from orthoray.report.naming import metric_name
+
+DIGITS = 3
+
+
+def result_tables(study: Study) -> list[dict[str, Any]]:
+    """One table per task (first protocol, all training patients): metrics × models, the headline metric first."""
+    tables = []
+    for name, task in study.tasks.items():
+        part = full_data(study.table, name)
+        whole = full_data(study.results, name)
+        head = study.headline(name)
+        metrics = [head, *[m for m in task["metrics"] if m != head and m in set(part["metric"])]]
+        pooled = whole[whole["fold"] == POOLED]
+        tables.append(
+            {
+                "task": name,
+                "title": task["title"],
+                "metrics": [{"id": m, "name": metric_name(m), "headline": m == head} for m in metrics],
+                "rows": [_row(part[part["model"] == model], model, metrics, part) for model in study.ranked],
+                "patients": int(pooled["n_patients"].max()),
+                "samples": int(pooled["n_samples"].max()),
+                "unit": "images" if task["unit"] == "image_id" else "studies",
+                "classes": list(zip(task["classes"], task["class_counts"], strict=True)),
+                "folds": int(whole.loc[whole["fold"] != POOLED, "fold"].nunique()),
+                "seeds": int(whole["seed"].nunique()),
+                "protocol": str(whole["protocol"].iloc[0]),
+            }
+        )
+    return tables
+
+
+def _row(rows: pd.DataFrame, model: str, metrics: list[str], everyone: pd.DataFrame) -> dict[str, Any]:
+    cells = []
+    for metric in metrics:
+        found = rows[rows["metric"] == metric]
+        peers = everyone.loc[everyone["metric"] == metric, "mean"].round(DIGITS)
+        if found.empty:
+            cells.append({"text": "–", "best": False, "pooled": ""})
+            continue
+        mean, sd, pooled = (float(found[name].iloc[0]) for name in ("mean", "sd", "pooled"))
+        best = len(peers) > 1 and round(mean, DIGITS) == peers.max()
+        cells.append({"text": plus_minus(mean, sd), "best": best, "pooled": f"{pooled:.{DIGITS}f}"})
+    return {"model": model, "cells": cells}
+
+
+def plus_minus(mean: float, sd: float) -> str:
+    """``0.912 ± 0.021``; without the SD where a single fold gives none."""
+    text = f"{mean:.{DIGITS}f} ± {sd:.{DIGITS}f}" if sd == sd else f"{mean:.{DIGITS}f}"
+    return text.replace("-", "−")
+
+
+def fraction_table(study: Study) -> dict[str, Any]:
+    """Headline metric by share of the training patients: ``shares``, and per task one row of cells for each model."""
+    head = study.table[study.table["headline"]]
+    shares = sorted({float(value) for value in head["fraction"]})
+    tasks = []
+    for name, task in study.tasks.items():
+        part = head[head["task"] == name]
+        part = part[part["protocol"] == part["protocol"].iloc[0]]
+        cells = {
+            (str(model), float(share)): plus_minus(float(mean), float(sd))
+            for model, share, mean, sd in zip(part["model"], part["fraction"], part["mean"], part["sd"], strict=True)
+        }
+        rows = [{"model": model, "cells": [cells.get((model, s), "–") for s in shares]} for model in study.ranked]
+        tasks.append({"title": task["title"], "metric": metric_name(study.headline(name)), "rows": rows})
+    return {"shares": shares, "tasks": tasks}

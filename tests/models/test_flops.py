@@ -1,0 +1,25 @@
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from orthoray.models import create_backbone
+from orthoray.models.flops import VitShape, dino_flops_per_image
+
+
+@pytest.mark.parametrize(("side", "patch"), [(32, 8), (64, 16)])
+def test_formula_agrees_with_counted_operations(side, patch):
+    model = create_backbone(
+        "vit_tiny_patch16_224", img_size=side, patch_size=patch, embed_dim=64, depth=3, num_heads=2
+    ).eval()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model.forward_features(torch.rand(1, 1, side, side))
+    assert VitShape.of(model).forward_flops(side) == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+def test_a_dino_step_counts_teacher_once_and_student_three_times():
+    shape = VitShape(depth=2, width=32, patch=8, prefix_tokens=1, mlp_width=128)
+    large, small = shape.forward_flops(32), shape.forward_flops(16)
+    assert dino_flops_per_image(shape, 32, 2, 16, 4, 7.0) == pytest.approx(
+        2 * large + 3 * (2 * large + 4 * small) + 20 * 7.0
+    )
