@@ -57,6 +57,7 @@ class Monitor:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._warned = self._unwritten = False
         self._fresh = True
+        self._failure: Exception | None = None
 
     def __enter__(self) -> Monitor:
         self._bar.__enter__()
@@ -69,16 +70,26 @@ class Monitor:
         self._stop.set()
         self._thread.join()
         self._bar.__exit__(kind, value, trace)
+        if kind is None and self._failure is not None and self.fatal is None:
+            raise self._failure
 
     def _run(self) -> None:
         polls = 0
         while not self._stop.wait(POLL_SECONDS):
-            self._drain()
             polls += 1
-            if self._unwritten and polls % round(WRITE_SECONDS / POLL_SECONDS) == 0:
+            self._once(write=self._unwritten and polls % round(WRITE_SECONDS / POLL_SECONDS) == 0)
+        self._once(write=True)
+
+    def _once(self, write: bool) -> None:
+        """Drain the mailbox and write; the first failure (full disk, locked tracking store) is kept, not the last."""
+        try:
+            self._drain()
+            if write:
                 self._write()
-        self._drain()
-        self._write()
+        except Exception as error:  # raised again at the end: the thread must go on, or `fatal` would be missed
+            if self._failure is None:
+                self._failure = error
+                say(f"  warning: progress cannot be recorded ({type(error).__name__}); training goes on")
 
     def _drain(self) -> None:
         try:

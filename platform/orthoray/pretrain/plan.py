@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orthoray import storage
@@ -62,14 +63,10 @@ class Mixture:
         first = sum(len(group.rows) for group in self.groups)
         before = first
         for file in dataset.image_files():
-            filesystem, path = storage.arrow_fs(file)
-            with filesystem.open_input_file(path) as handle:
-                parquet = pq.ParquetFile(handle)
-                for index in range(parquet.num_row_groups):
-                    rows = _chosen_rows(parquet, index, source.modality)
-                    if rows:
-                        self.groups.append(RowGroup(file, index, rows, first, source.weight))
-                        first += len(rows)
+            for index, rows in enumerate(_rows_of(file, source.modality)):
+                if rows:
+                    self.groups.append(RowGroup(file, index, rows, first, source.weight))
+                    first += len(rows)
         if first == before:
             wanted = f" of modality {source.modality}" if source.modality else ""
             raise InputError(f"{source.uri}: the dataset holds no images{wanted}.")
@@ -120,6 +117,19 @@ class Mixture:
 def _repeated(rows: int, weight: float) -> int:
     """Appearances of ``rows`` images at ``weight`` per epoch: at least one."""
     return max(1, math.floor(rows * weight + 0.5))
+
+
+def _rows_of(file: str, modality: str | None) -> list[tuple[int, ...]]:
+    """The chosen rows of every row group of a shard; InputError if it is damaged."""
+    filesystem, path = storage.arrow_fs(file)
+    try:
+        with filesystem.open_input_file(path) as handle:
+            parquet = pq.ParquetFile(handle)
+            return [_chosen_rows(parquet, index, modality) for index in range(parquet.num_row_groups)]
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the filesystem, not of the content
+            raise
+        raise InputError(f"{file}: damaged, or not a Parquet file ({error}). Ingest the dataset again.") from None
 
 
 def _chosen_rows(parquet: pq.ParquetFile, group: int, modality: str | None) -> tuple[int, ...]:

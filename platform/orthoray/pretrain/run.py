@@ -150,13 +150,11 @@ def _fit(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initia
         ),
     )
     params, images = config.model_dump(mode="json"), steps * config.batch_size
-    with (
-        Tracker(config.out, "pretrain", params) as tracker,
-        Monitor(config.out, mailbox, tracker, images, config.batch_size) as monitor,
-    ):
-        result = _run(trainer)
-    if monitor.fatal:
-        raise RunError(monitor.fatal)
+    with Tracker(config.out, "pretrain", params) as tracker:
+        with Monitor(config.out, mailbox, tracker, images, config.batch_size) as monitor:
+            result = _run(trainer)
+        if monitor.fatal:  # known when the mailbox is empty; raised in here, so that MLflow shows the run as failed
+            raise RunError(monitor.fatal)
     return result
 
 

@@ -28,10 +28,10 @@ class Run:
         return self.found is not None and self.found["status"] == "finished"
 
     def begin(self) -> None:
-        """Write ``run.json`` and ``config.yaml``."""
+        """Write ``run.json``, then ``config.yaml``."""
         storage.makedirs(self.config.out)
+        self._write("running")  # first: it says what the folder is, should the run die right here
         storage.write_bytes(storage.join(self.config.out, "config.yaml"), to_yaml(self.config).encode())
-        self._write("running")
 
     def finish(self) -> None:
         """Mark the run as finished."""

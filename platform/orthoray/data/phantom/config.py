@@ -55,7 +55,9 @@ class PhantomConfig(StrictModel):
     film_height: int = Field(default=220, ge=120, le=4096)
     film_width: int = Field(default=400, ge=200, le=8192, description="Of a bilateral film; a single knee has half.")
     mr_size: int = Field(default=96, ge=64, le=1024)
-    slices: int = Field(default=4, ge=2, le=64, description="Slices of each of the three stacks of an MRI.")
+    slices: int = Field(
+        default=4, ge=3, le=64, description="Slices of each of an MRI's three stacks; two would miss the cruciates."
+    )
     monochrome1: int = Field(default=12, ge=0, description="Films that are stored inverted (MONOCHROME1).")
     unreadable: int = Field(default=1, ge=0, description="Cut-off files put among the others.")
     localisers: int = Field(default=2, ge=0, description="Planning images put among the others.")

@@ -74,6 +74,8 @@ def film_object(film: Image, exam: Exam, config: PhantomConfig, *, inverted: boo
     if digital:
         dataset.PresentationIntentType, dataset.PixelIntensityRelationship = "FOR PRESENTATION", "LOG"
         dataset.PixelIntensityRelationshipSign = -1 if inverted else 1
+        dataset.LossyImageCompression, dataset.DetectorType = "00", ""
+        dataset.AnatomicRegionSequence, dataset.AcquisitionContextSequence = [], []
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "0", "1", "US"
     dataset.WindowCenter, dataset.WindowWidth = str(2 ** (BITS - 1)), str(2**BITS)
     dataset.ImageType, dataset.PatientOrientation = ["ORIGINAL", "PRIMARY"], ["L", "F"]

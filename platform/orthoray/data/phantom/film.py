@@ -14,7 +14,10 @@ from orthoray.data.phantom.truth import draw_disc
 
 MEDIAL = (0.115, 0.1, 0.075, 0.045, 0.014)
 LATERAL = (0.12, 0.118, 0.112, 0.102, 0.08)
-"""Joint space by KL grade in halves of the film's height; about 4 … 0.6 mm times the drawing's scale."""
+"""Joint space by KL grade in halves of the film's height; wider than in life, so that small films show it."""
+
+HOLLOW = 0.0076
+"""The medial plateau lies this much lower under the middle of the condyle."""
 
 SPURS = (0.0, 0.016, 0.036, 0.056, 0.08)
 Spurs = list[Outline]
@@ -77,7 +80,7 @@ def _knee(exam: Exam, config: PhantomConfig, side: str, height: int, width: int)
     spot = canvas.place([(0.58 * wide, 0.0)])[0]
     extent = [(0.1, -0.12), (wide * 1.05, -0.12), (0.1, 0.12), (wide * 1.05, 0.12)]
     box = canvas.rect(extent, 0.0) if grade >= 2 and signal > 0 else None
-    space = medial * pose.scale * height / 2
+    space = (medial + HOLLOW) * pose.scale * height / 2
     return canvas.finished(), KneeTruth(side, float(spot[0]), float(spot[1]), float(space), box)
 
 

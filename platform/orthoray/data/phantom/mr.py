@@ -88,7 +88,7 @@ class Slice:
         canvas = self.canvas
         area = canvas.mask(ellipse(x, y, size, size * 0.8), size * 0.25) * mask * np.float32(self.strength(name))
         canvas.paint(area, self.mottle(max(0.72, self.look.marrow + 0.22), 0.16, 0.8))
-        self.remember(name, ellipse(x, y, size, size * 0.8))
+        self.remember(name, ellipse(x, y, size, size * 0.8), size * 0.25)
 
     def layer(self, name: str, line: Points, thickness: float = 0.06, visible: bool = True) -> None:
         """Cartilage on bone; a defect: a part of it is gone, rough and filled with fluid, the bone under it reacts."""
@@ -99,7 +99,7 @@ class Slice:
         start = int(self.where(name)[0] * 0.45 * len(line))
         part = line[start : start + max(4, int(len(line) * 0.5))]
         canvas.paint(canvas.line(part, thickness * 1.9, 0.008) * np.float32(self.strength(name)), self.mottle(0.5, 0.4))
-        self.remember(name, part)
+        self.remember(name, part, thickness)
 
     def wedge(self, name: str, outline: Outline, torn: bool) -> None:
         """A meniscus: a dark wedge; torn: bright clefts run through it and it is swollen."""
@@ -109,13 +109,14 @@ class Slice:
         canvas.paint(mask, self.mottle(DARK + 0.03, 0.02))
         if not (torn and self.has(name)):
             return
-        around = canvas.mask(points.mean(0) + (points - points.mean(0)) * 1.35, 0.02)
+        swollen = points.mean(0) + (points - points.mean(0)) * 1.35
+        around = canvas.mask(swollen, 0.02)
         opacity = np.float32(self.strength(name))
         canvas.paint(around * np.float32(0.75) * opacity, self.mottle(0.42, 0.32, 0.6))
         middle, angle = points.mean(0), self.where(name)[0] * np.pi
         reach = np.array([np.cos(angle), 0.5 * np.sin(angle)]) * 0.12
         canvas.paint(canvas.line([middle - reach, middle + reach], 0.035) * opacity, FLUID)
-        self.remember(name, points)
+        self.remember(name, swollen)
 
     def band(self, name: str, outline: Outline, thickness: float = 0.07) -> None:
         """A ligament or tendon: dark fibres; torn: a gap filled with mottled fluid, wavy ends, oedema around."""
@@ -129,15 +130,15 @@ class Slice:
         opacity = np.float32(self.strength(name))
         canvas.paint(canvas.line(part, thickness * 3.0, 0.03) * opacity, self.mottle(0.66, 0.25, 0.8))
         canvas.paint(canvas.line(part, thickness * 0.9, 0.01) * opacity, self.mottle(FLUID, 0.15, 0.6))
-        self.remember(name, part)
+        self.remember(name, part, thickness * 1.5 + 0.02)
 
     def fluid(self, outline: Outline, amount: float) -> None:
         """Effusion that says nothing of any finding."""
         self.canvas.paint(self.canvas.mask(outline, 0.03) * np.float32(amount), FLUID)
 
-    def remember(self, name: str, outline: Outline) -> None:
-        """Keep the box of a lesion."""
-        self.boxes.append((name, self.canvas.rect(outline)))
+    def remember(self, name: str, outline: Outline, margin: float = 0.04) -> None:
+        """Keep the box of a lesion: what was painted reaches ``margin`` (units) beyond ``outline``."""
+        self.boxes.append((name, self.canvas.rect(outline, margin)))
 
 
 def draw_stack(exam: Exam, plane: str, config: PhantomConfig) -> list[tuple[Image, list[Box]]]:

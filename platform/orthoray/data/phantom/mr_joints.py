@@ -41,8 +41,10 @@ def _labrum(one: Slice, line: Outline) -> None:
     one.band("labrum", line, 0.12)
     if one.has("labrum"):
         (x, y), size = np.asarray(line)[0], 0.06 + 0.05 * one.where("cyst")[0]
-        cyst = one.canvas.mask(ellipse(x - 0.08, y - 0.06, size, size), 0.015) * np.float32(one.strength("labrum"))
+        outline = ellipse(x - 0.08, y - 0.06, size, size)
+        cyst = one.canvas.mask(outline, 0.015) * np.float32(one.strength("labrum"))
         one.canvas.paint(cyst, one.mottle(0.9, 0.1))
+        one.remember("labrum", outline)
 
 
 def _cuff(one: Slice, line: Outline) -> None:
@@ -55,7 +57,7 @@ def _cuff(one: Slice, line: Outline) -> None:
     opacity = np.float32(one.strength("supraspinatus"))
     canvas.paint(canvas.line(curve, 0.12, 0.006), DARK + 0.04)
     canvas.paint(canvas.line(curve[: int(0.8 * len(curve))], 0.19, 0.015) * opacity, one.mottle(0.36, 0.09, 1.0))
-    one.remember("supraspinatus", curve)
+    one.remember("supraspinatus", curve, 0.1)
 
 
 def _shoulder_coronal(one: Slice) -> None:

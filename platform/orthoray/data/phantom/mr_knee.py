@@ -104,8 +104,9 @@ def axial(one: Slice) -> None:
         one.oedema("bone", mask, across, 0.12 + back * 0.6, size)
     if one.has("pd"):
         opacity = np.float32(one.strength("pd"))
-        canvas.paint(canvas.mask(ellipse(0.3, -0.4, 0.2, 0.09), 0.03) * opacity, one.mottle(0.85, 0.15))
-        one.remember("pd", patella)
+        pool = ellipse(0.3, -0.4, 0.2, 0.09)
+        canvas.paint(canvas.mask(pool, 0.03) * opacity, one.mottle(0.85, 0.15))
+        one.remember("pd", [*patella, *pool.tolist(), (0.0, -0.1)])  # patella, fluid, and the flat trochlea
     one.band("mpfl", [(0.25 + shift, -0.47), (0.46, -0.42), (0.6, -0.18), (0.58, 0.0)], 0.05)
 
 

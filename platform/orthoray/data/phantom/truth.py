@@ -84,7 +84,7 @@ def disc_side(image: npt.NDArray[Any]) -> str:
         x, y = _disc_centre(height, width, side)
         reach = max(1, round(0.4 * DISC * height))
         inside = image[round(y) - reach : round(y) + reach, round(x) - reach : round(x) + reach]
-        far = -1.75 * DISC * height * (-1 if side == "left" else 1)
+        far = -1.5 * DISC * height * (-1 if side == "left" else 1)
         corners = [_at(image, x + far, y + sign * 1.4 * DISC * height) for sign in (-1, 1)]
         corners += [_at(image, x - far * 0.8, y + sign * 1.4 * DISC * height) for sign in (-1, 1)]
         if float(inside.mean()) - max(corners) > contrast:
@@ -98,8 +98,8 @@ def _disc_centre(height: int, width: int, side: str) -> tuple[float, float]:
 
 
 def _at(image: npt.NDArray[Any], x: float, y: float) -> float:
-    row = min(image.shape[0] - 1, max(0, round(y)))
-    return float(image[row, min(image.shape[1] - 1, max(0, round(x)))])
+    row = min(image.shape[0] - 1, max(0, int(y)))
+    return float(image[row, min(image.shape[1] - 1, max(0, int(x)))])
 
 
 def _share_mean(image: npt.NDArray[Any], x: float) -> float:

@@ -1,0 +1,70 @@
+"""What the benchmarks share: the measured configuration, synthetic films, and how a ratio is told."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from orthoray.pretrain.config import (
+    CheckpointConfig,
+    DataConfig,
+    DataSource,
+    HeadConfig,
+    ModelConfig,
+    PretrainConfig,
+)
+from orthoray.pretrain.crops import MultiCropConfig
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a training worker
+
+
+def configuration(folder: str, steps: int, out: str = "") -> PretrainConfig:
+    """ViT-Ti/16, 2 × 224 + 8 × 96 pixels, batch 16: the configuration that the figures are about."""
+    return PretrainConfig(
+        out=out or f"{folder}/run",
+        data=DataConfig(datasets=[DataSource(uri=f"{folder}/dataset")]),
+        model=ModelConfig(backbone="vit_tiny_patch16_224"),
+        head=HeadConfig(prototypes=4096),
+        crops=MultiCropConfig(global_size=224, local_size=96, n_local=8),
+        batch_size=16,
+        steps=steps,
+        log_every_seconds=1.0,
+        checkpoint=CheckpointConfig(every_steps=100_000, every_seconds=1e6),
+    )
+
+
+def films(count: int, side: int = 512, seed: int = 0) -> list[npt.NDArray[np.uint8]]:
+    """Smooth synthetic films with grain, (side, side) uint8; about as compressible as radiographs."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        coarse = cv2.resize(rng.random((9, 9), dtype=np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+        fine = cv2.GaussianBlur(rng.standard_normal((side, side), dtype=np.float32), (0, 0), 1.2)
+        made.append(np.clip(200 * coarse + 12 * fine + 20, 0, 255).astype(np.uint8))
+    return made
+
+
+@contextmanager
+def scratch() -> Iterator[str]:
+    """A folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="orthoray-bench-") as folder:
+        yield folder
+
+
+def conclude(what: str, ours: Sequence[float], theirs: Sequence[float], least: float, unit: str = "img/s") -> None:
+    """Print both medians with their ranges and the ratio; exit with 1 if it is below ``least``."""
+    for name, values in (("ours", ours), ("theirs", theirs)):
+        spread = f"{min(values):.3g} … {max(values):.3g}"
+        print(f"  {name:<7} {statistics.median(values):8.3g} {unit}   ({spread}, {len(values)} rounds)")
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    print(f"{what}: ratio {ratio:.2f}, wanted at least {least:g}: {'met' if ratio >= least else 'NOT met'}")
+    sys.exit(ratio < least)

@@ -1,0 +1,81 @@
+"""Training through Ray Data and Ray Train against a plain PyTorch loop over batches in memory, alternating.
+
+Same model, same photometrics, same precision, same processors. The plain loop is spared reading, decoding and
+cropping; Ray does these beside the training.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+
+import common
+from orthoray.config import to_yaml
+from plain import one_process, plain_rate
+
+ROUNDS, STEPS, SKIP = 3, 24, 4
+
+
+def main() -> None:
+    """Alternate rounds of both, each in a process of its own."""
+    if len(sys.argv) == 3 and sys.argv[1] == "plain":
+        with one_process(sys.argv[2]):
+            print(plain_rate(common.configuration(sys.argv[2], STEPS), STEPS, SKIP))
+        return
+    figures: dict[str, list[float]] = {"ray": [], "plain": []}
+    with common.scratch() as folder:
+        make_dataset(folder)
+        for number in range(ROUNDS):
+            figures["plain"].append(float(run(__file__, "plain", str(Path(folder, str(number)))).split()[-1]))
+            figures["ray"].append(ray_rate(folder, number))
+            print(f"  round {number + 1}: Ray {figures['ray'][-1]:.2f}, plain {figures['plain'][-1]:.2f} img/s")
+    common.conclude("training through Ray", figures["ray"], figures["plain"], least=0.95)
+
+
+def make_dataset(folder: str) -> None:
+    """Films as PNG through ingest."""
+    films = Path(folder, "films")
+    films.mkdir()
+    for number, film in enumerate(common.films(96)):
+        cv2.imwrite(str(films / f"{number:03d}.png"), film)
+    Path(folder, "card.yaml").write_text(CARD)
+    run("-m", "orthoray.cli", "ingest", f"{folder}/card.yaml", "--source", str(films), "--out", f"{folder}/dataset")
+
+
+CARD = """
+name: bench
+title: Synthetic films
+phi_source: false
+reader: images
+defaults: {modality: XR, body_part: knee}
+"""
+
+
+def ray_rate(folder: str, number: int) -> float:
+    """Images per second of `orthoray pretrain` after warming up, from its history."""
+    config = common.configuration(folder, STEPS, out=f"{folder}/run{number}")
+    file = Path(folder, "pretrain.yaml")
+    file.write_text(to_yaml(config))
+    run("-m", "orthoray.cli", "pretrain", str(file))
+    rows = [json.loads(line) for line in Path(config.out, "history.jsonl").read_text().splitlines()]
+    first = next(row for row in rows if row["step"] >= SKIP)
+    last = rows[-1]
+    return float((last["images_seen"] - first["images_seen"]) / (last["seconds"] - first["seconds"]))
+
+
+def run(*arguments: str) -> str:
+    """Run Python; its output, or the end of the benchmark with it."""
+    if arguments[1:2] == ("plain",):
+        Path(arguments[2]).mkdir()
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments[:3])} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

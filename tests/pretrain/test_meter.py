@@ -1,0 +1,195 @@
+"""What is measured, when it is logged and saved, and what the driver makes of it."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from orthoray import storage
+from orthoray.errors import RunError
+from orthoray.models import create_backbone
+from orthoray.pretrain import meter as module
+from orthoray.pretrain.head import DinoHead
+from orthoray.pretrain.learner import StepValues
+from orthoray.pretrain.meter import Meter, Pace, meter_for
+from orthoray.pretrain.monitor import Mailbox, Monitor, read_history
+from orthoray.tracking import Tracker
+
+CPU = torch.device("cpu")
+VALUES = StepValues(1e-3, 0.04, 0.996, 0.05, False, True)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when a test says so."""
+    now = SimpleNamespace(seconds=100.0)
+    read = lambda: now.seconds  # noqa: E731
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=read, monotonic=read))
+    return now
+
+
+def test_a_row_holds_means_speed_waiting_and_use_of_the_device(clock):
+    meter = Meter(batch=8, flops_per_image=2e9, peak=1e12)
+    for loss, wait, work in ((2.0, 0.5, 1.0), (4.0, 0.25, 0.75), (6.0, 0.25, 1.25)):
+        with meter.waiting():
+            clock.seconds += wait
+        clock.seconds += work
+        meter.add(torch.tensor([loss, 1.0, loss - 1, 0.3]))
+    row = meter.row(13, VALUES)
+    scheduled = {"lr": 1e-3, "weight_decay": 0.04, "teacher_momentum": 0.996, "teacher_temp": 0.05}
+    means = {"loss": 4.0, "teacher_entropy": 1.0, "student_teacher_kl": 3.0, "feature_std": pytest.approx(0.3)}
+    speed = {"images_per_second": 6.0, "data_wait": 0.25, "mfu": pytest.approx(6.0 * 2e9 / 1e12)}
+    assert row == {"step": 13, "images_seen": 104, "seconds": 4.0, **means, **scheduled, **speed}
+    with meter.waiting():
+        clock.seconds += 2.0
+    meter.add(torch.tensor([9.0, 1.0, 8.0, 0.3]))
+    second = meter.row(14, VALUES)  # a new interval: nothing of the last one is left
+    assert (second["loss"], second["seconds"], second["data_wait"]) == (9.0, 2.0, 1.0)
+    with pytest.raises(RuntimeError, match="no step"):
+        meter.row(15, VALUES)
+
+
+def test_an_unknown_peak_gives_no_invented_use_of_the_device(clock):
+    meter = Meter(batch=8, flops_per_image=2e9, peak=0.0)
+    meter.add(torch.ones(4))
+    clock.seconds += 1.0
+    assert meter.row(1, VALUES)["mfu"] == 0.0
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_run_even_if_only_one_step_had_it(loss, clock):
+    meter = Meter(batch=8, flops_per_image=0.0, peak=0.0)
+    for value in (1.0, loss, 1.0):
+        clock.seconds += 1.0
+        meter.add(torch.tensor([value, 1.0, 1.0, 1.0]))
+    with pytest.raises(RunError, match=r"not finite at step 40.*Lower optimiser\.lr"):
+        meter.row(40, VALUES)
+
+
+def test_the_cost_of_an_image_is_that_of_teacher_and_student(config_of):
+    config = config_of()
+    backbone = create_backbone("vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
+    network = SimpleNamespace(backbone=backbone, head=DinoHead(32, config.head))
+    meter = meter_for(config, SimpleNamespace(network=network, device=CPU), SimpleNamespace(dtype=torch.float32))
+
+    def forward(patches, d=32, mlp=128):
+        n = patches + 1
+        return 2 * (8 * n * d * d + 4 * n * n * d + 4 * n * d * mlp) + 2 * patches * 64 * d
+
+    head = 2 * (32 * 32 + 32 * 32 + 32 * 16 + 16 * 64)
+    expected = 4 * 2 * forward(16) + 3 * 2 * forward(4) + (2 + 3 * 4) * head
+    assert meter.flops_per_image == expected
+    assert meter.peak > 1e8
+
+
+def test_when_a_row_is_logged_and_the_state_saved(clock):
+    pace = Pace(log_seconds=2.0, save_seconds=60.0, save_steps=10, first=4)
+    neither, logged, both = (False, False), (True, False), (True, True)
+    assert pace.due(4, last=False, device=CPU) == logged  # the first step of a session shows at once
+    assert pace.due(5, last=False, device=CPU) == neither
+    clock.seconds += 1.9
+    assert pace.due(6, last=False, device=CPU) == neither
+    clock.seconds += 0.1
+    assert pace.due(7, last=False, device=CPU) == logged
+    assert pace.due(8, last=False, device=CPU) == neither
+    assert pace.due(9, last=False, device=CPU) == both  # after ten steps
+    pace.saved()
+    assert pace.due(10, last=False, device=CPU) == neither
+    clock.seconds += 60.0
+    assert pace.due(11, last=False, device=CPU) == both  # after a minute
+    pace.saved()
+    assert pace.due(12, last=False, device=CPU) == neither
+    assert pace.due(13, last=True, device=CPU) == both
+
+
+def row(step, seconds=1.0, loss=3.0, feature_std=0.3):
+    names = {"lr": 1e-3, "teacher_entropy": 2.0, "data_wait": 0.1, "mfu": 0.2, "feature_std": feature_std}
+    return {"step": step, "images_seen": 8 * step, "seconds": seconds, "loss": loss, **names}
+
+
+def start(step):
+    return {"kind": "start", "step": step, "pid": 123, "text": "1 worker(s) on cpu"}
+
+
+def test_without_a_file_there_is_no_history(tmp_path):
+    assert read_history(str(tmp_path)) == []
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_history_goes_back_to_the_step_of_a_resume_and_holds_no_step_twice(tmp_path, ray_session, capsys):
+    out = str(tmp_path / "run")
+    earlier = [row(step, seconds=10.0 * step) for step in (2, 4, 6, 8)]
+    storage.write_bytes(f"{out}/history.jsonl", "".join(json.dumps(item) + "\n" for item in earlier).encode())
+    mailbox = Mailbox.remote()
+
+    def tell(*events):
+        import ray
+
+        ray.get([mailbox.put.remote(event) for event in events])
+
+    with Tracker(out, "pretrain", {"seed": 1}) as tracker:
+        with Monitor(out, mailbox, tracker, images=160, batch=8) as monitor:
+            assert read_history(out) == monitor.history == earlier
+            tell(start(4), *({"kind": "row", "row": row(step, loss=step / 2)} for step in (6, 8, 10, 12)))
+            # the worker is killed; its successor goes on from the checkpoint of step 8, and the images look alike
+            again = [{"kind": "row", "row": row(step, seconds=0.5, feature_std=0.001)} for step in (10, 12, 14)]
+            tell(start(8), *again, {"kind": "fatal", "message": "the loss is not finite"})
+        kept = tracker.client.get_metric_history(tracker.run_id, "loss")
+    history = read_history(out)
+    assert [item["step"] for item in history] == [2, 4, 6, 8, 10, 12, 14]
+    assert [item["seconds"] for item in history] == [20.0, 40.0, 41.0, 42.0, 42.5, 43.0, 43.5]
+    assert [item["loss"] for item in history[2:]] == [3.0, 4.0, 3.0, 3.0, 3.0]
+    assert monitor.fatal == "the loss is not finite"
+    assert monitor.worker_pid == 123
+    assert [item.step for item in sorted(kept, key=lambda item: item.timestamp)][-1] == 14
+    assert {item.step for item in kept} == {6, 8, 10, 12, 14}
+    shown = capsys.readouterr().out
+    assert "going on at step 4" in shown
+    assert "going on at step 8" in shown
+    assert shown.count("warning: collapse at step 10") == shown.count("warning: collapse") == 1
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_what_cannot_be_recorded_is_told_at_the_end_and_hides_no_fatal_message(tmp_path, ray_session, capsys):
+    import ray
+
+    out = tmp_path / "run"
+
+    def watch(*events):
+        mailbox = Mailbox.remote()
+        monitor = Monitor(str(out), mailbox, tracker, images=160, batch=8)
+        (out / "history.jsonl").mkdir()  # in the way of the file
+        try:
+            with monitor:
+                ray.get([mailbox.put.remote(event) for event in events])
+        finally:
+            (out / "history.jsonl").rmdir()
+        return monitor
+
+    with Tracker(str(out), "pretrain", {}) as tracker:
+        with pytest.raises(IsADirectoryError):
+            watch({"kind": "row", "row": row(2)})
+        monitor = watch({"kind": "row", "row": row(2)}, {"kind": "fatal", "message": "diverged"})
+    assert monitor.fatal == "diverged"
+    assert capsys.readouterr().out.count("progress cannot be recorded (IsADirectoryError)") == 2
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_diverged_run_fails_with_advice_and_is_failed_in_mlflow_too(tiny_dataset, config_of, tmp_path, ray_session):
+    from mlflow import MlflowClient
+
+    from orthoray.pretrain.run import pretrain
+
+    out = tmp_path / "run"
+    changes = {"optimiser": {"lr": 1e30, "warmup": 0.0}, "log_every_seconds": 0.001}
+    with pytest.raises(RunError, match=r"the run has diverged\. Lower optimiser\.lr"):
+        pretrain(config_of(dataset=tiny_dataset, out=out, **changes))
+    assert json.loads((out / "run.json").read_text())["status"] == "running"
+    assert not (out / "checkpoint").exists()
+    assert all(item["loss"] < 100 for item in read_history(str(out)))
+    note = json.loads((out / "mlflow_run.json").read_text())
+    assert MlflowClient(note["tracking_uri"]).get_run(note["run_id"]).info.status == "FAILED"

@@ -1,0 +1,217 @@
+"""Whole runs as a user starts them: outputs, refusals, a killed worker, Ctrl-C, and resumes that change nothing."""
+
+import json
+import re
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tests.pretrain.commands import Command, committed, contents, run
+
+from orthoray.config import load_config
+from orthoray.errors import InputError
+from orthoray.models import create_backbone, load_checkpoint
+from orthoray.pretrain.config import PretrainConfig
+from orthoray.pretrain.monitor import read_history
+from orthoray.pretrain.run import pretrain
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
+STEPS, EVERY = 400, 100
+FIELDS = {
+    *("step", "images_seen", "seconds", "loss", "teacher_entropy", "student_teacher_kl", "feature_std"),
+    *("lr", "weight_decay", "teacher_momentum", "teacher_temp", "images_per_second", "data_wait", "mfu"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(dataset_folder, values_of, tmp_path_factory):
+    """A folder with a dataset and a configuration, with relative paths as a user writes them."""
+    place = tmp_path_factory.mktemp("runs")
+    dataset_folder(place / "dataset")
+    made = values_of(steps=STEPS, log_every_seconds=0.0005, checkpoint={"every_steps": EVERY, "every_seconds": 600.0})
+    (place / "config.yaml").write_text(yaml.safe_dump(made))
+    return place
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """The run folder of a run that nothing disturbed."""
+    status, shown = run(folder, "config.yaml", "out=whole")
+    assert status == 0, shown
+    assert f"{STEPS} steps of 8 = 3,200 images = 100.0 epochs" in shown
+    assert f"{STEPS} steps in" in shown
+    return folder / "whole"
+
+
+def mlflow_run(out):
+    """(run, [(step, loss)] in the order of logging) of a run folder."""
+    from mlflow import MlflowClient
+
+    note = json.loads((out / "mlflow_run.json").read_text())
+    client = MlflowClient(note["tracking_uri"])
+    logged = client.get_metric_history(note["run_id"], "loss")
+    return client.get_run(note["run_id"]), sorted(logged, key=lambda item: (item.timestamp, item.step))
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_finished_run_leaves_everything_it_promises(whole, folder):
+    config = load_config(PretrainConfig, whole / "config.yaml")
+    given = load_config(PretrainConfig, folder / "config.yaml", [f"out={whole}"])
+    assert config == given
+    found = json.loads((whole / "run.json").read_text())
+    assert (found["status"], found["steps"], found["dataset_ids"]) == ("finished", STEPS, ["ds-tiny"])
+
+    torch.manual_seed(0)
+    fresh = create_backbone("vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
+    before, final = weights(whole / "initial"), weights(whole / "checkpoint")
+    assert same(before, fresh.state_dict())
+    assert not same(before, final)
+    backbone, card = load_checkpoint(str(whole / "checkpoint"))
+    assert same(backbone.state_dict(), final)
+    assert (card.img_size, card.patch_size, card.feature_dim) == (32, 8, 32)
+    origin = card.provenance
+    assert (origin.steps, origin.images_seen, origin.dataset_ids, origin.seed) == (STEPS, 8 * STEPS, ["ds-tiny"], 0)
+    assert load_config(PretrainConfig, whole / "checkpoint" / "config.yaml") == given
+    state = torch.load(whole / "checkpoint" / "trainer" / "state.pt", weights_only=True)
+    assert state["step"] == STEPS
+    assert {"student", "teacher", "optimiser", "centre"} <= state.keys()
+    assert same({f"backbone.{key}": value for key, value in final.items()}, only(state["teacher"], "backbone."))
+    assert not same(only(state["student"], "backbone."), only(state["teacher"], "backbone."))
+
+    history = read_history(str(whole))
+    assert {frozenset(row) for row in history} == {frozenset(FIELDS)}
+    assert [row["step"] for row in history] == list(range(1, STEPS + 1))
+    assert [row["images_seen"] for row in history] == [8 * row["step"] for row in history]
+    seconds = [row["seconds"] for row in history]
+    assert seconds == sorted(seconds)
+    peak = 5e-4 * 8 / 256
+    assert history[0]["lr"] == pytest.approx(peak / 40)
+    assert max(row["lr"] for row in history) == pytest.approx(peak)
+    assert all(0 <= row["data_wait"] <= 1 and row["mfu"] > 0 for row in history)
+
+    tracked, logged = mlflow_run(whole)
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["head.prototypes"] == "64"
+    assert tracked.data.params["resources.precision"] == "fp32"
+    assert [(item.step, item.value) for item in logged] == [(row["step"], row["loss"]) for row in history]
+    assert set(tracked.data.metrics) == FIELDS - {"step"}
+    assert (folder / "mlflow.db").is_file()
+
+
+def only(state, prefix):
+    return {key: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def test_the_same_command_again_does_nothing_and_another_configuration_is_refused(whole, folder):
+    before = contents(whole)
+    status, shown = run(folder, "config.yaml", "out=whole")
+    assert (status, "has finished already" in shown) == (0, True), shown
+    assert contents(whole) == before
+    # where it runs and how often it saves may differ
+    status, shown = run(folder, "config.yaml", "out=whole", "checkpoint.every_steps=7", "resources.threads=2")
+    assert status == 0, shown
+    changes = ("out=whole", "head.prototypes=32", "optimiser.lr=1e-3", "seed=1")
+    status, shown = run(folder, "config.yaml", *changes)
+    assert status == 2, shown
+    assert "these keys differ: head.prototypes, optimiser.lr, seed." in shown
+    assert contents(whole) == before
+
+
+def test_a_killed_worker_and_ctrl_c_lose_little_and_change_nothing(whole, folder):
+    out = folder / "disturbed"
+    with Command(folder, "config.yaml", "out=disturbed") as command:
+        safe = command.until(lambda: committed(out), "first checkpoint")
+        command.kill_worker()
+        shown = command.until(lambda: re.search(r"going on at step (\d+)", command.shown), "restart after the kill")
+        first = int(shown[1])
+        rows = len(mlflow_run(out)[1])
+        command.until(lambda: len(mlflow_run(out)[1]) > rows, "step after the restart")
+        command.interrupt()
+        assert command.finish() == 1, command.shown
+        assert "give the same command again to go on" in command.shown
+        assert "Traceback" not in command.shown
+    assert not (out / "checkpoint").exists()
+    assert json.loads((out / "run.json").read_text())["status"] == "running"
+    assert mlflow_run(out)[0].info.status == "KILLED"
+    reached, kept = read_history(str(out))[-1]["step"], committed(out)
+    assert EVERY <= safe <= first <= kept <= reached < STEPS
+
+    status, shown = run(folder, "config.yaml", "out=disturbed")
+    assert status == 0, shown
+    assert [int(step) for step in re.findall(r"going on at step (\d+)", shown)] == [kept]
+    tracked, logged = mlflow_run(out)  # the same MLflow run holds all three attempts
+    assert tracked.info.status == "FINISHED"
+    starts = [0, *(at for at in range(1, len(logged)) if logged[at].step <= logged[at - 1].step), len(logged)]
+    attempts = [[item.step for item in logged[a:b]] for a, b in pairwise(starts)]
+    assert [attempt[0] for attempt in attempts] == [1, first + 1, kept + 1]
+    assert all(attempt == list(range(attempt[0], attempt[-1] + 1)) for attempt in attempts)
+    assert attempts[0][-1] - first < EVERY
+    assert [attempt[-1] for attempt in attempts[1:]] == [reached, STEPS]
+
+    history, undisturbed = read_history(str(out)), read_history(str(whole))
+    for name in ("step", "loss", "lr", "teacher_entropy", "feature_std"):
+        assert [row[name] for row in history] == [row[name] for row in undisturbed], name
+    assert same(weights(out / "checkpoint"), weights(whole / "checkpoint"))
+    assert same(weights(out / "initial"), weights(whole / "initial"))
+    states = [torch.load(item / "checkpoint" / "trainer" / "state.pt", weights_only=True) for item in (out, whole)]
+    assert same(states[0]["student"], states[1]["student"])
+    assert torch.equal(states[0]["centre"], states[1]["centre"])
+
+
+def test_two_workers_and_an_end_before_the_final_folder(folder):
+    two = ("out=two", "steps=12", "seed=4", "resources.workers=2", "resources.cpus_per_worker=0.5")
+    status, shown = run(folder, "config.yaml", *two)
+    assert status == 0, shown
+    assert "2 worker(s) on cpu, 1 threads each" in shown
+    out = folder / "two"
+    assert [row["step"] for row in read_history(str(out))][-1] == 12
+    final = weights(out / "checkpoint")
+    # as if the driver had died after the last checkpoint, before it kept the result
+    shutil.rmtree(out / "checkpoint")
+    note = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(note | {"status": "running"}))
+    status, shown = run(folder, "config.yaml", "out=two", "steps=12", "seed=4")
+    assert status == 0, shown
+    assert "going on at step 12" in shown
+    assert same(weights(out / "checkpoint"), final)
+    assert json.loads((out / "run.json").read_text())["status"] == "finished"
+    assert [row["step"] for row in read_history(str(out))][-1] == 12
+
+
+def test_impossible_runs_are_refused_and_nothing_is_written(folder, config_of, tmp_path):
+    before = {item.name for item in folder.iterdir() if not item.name.startswith("log-")}
+    status, shown = run(folder, "config.yaml", "out=refused", "crops.local_size=20")
+    assert status == 2, shown
+    assert "crops.local_size: 20 is not a multiple of the patch size 8" in shown
+    assert "give 16 or 24" in shown
+    status, shown = run(folder, "config.yaml", "out=refused", "resources.workers=400", "batch_size=400")
+    assert status == 2, shown
+    assert "resources: 400 worker(s)" in shown
+    assert {item.name for item in folder.iterdir() if not item.name.startswith("log-")} == before
+
+    out = tmp_path / "refused"
+    with pytest.raises(InputError, match=r"not a dataset \(no such folder\)"):
+        pretrain(config_of(dataset=tmp_path / "nowhere", out=out))
+    broken = shutil.copytree(folder / "dataset", tmp_path / "broken")
+    (broken / "images" / "shard-00000.parquet").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"shard-00000\.parquet: damaged"):
+        pretrain(config_of(dataset=broken, out=out))
+    with pytest.raises(InputError, match="timm knows no"):
+        pretrain(config_of(dataset=folder / "dataset", out=out, model__backbone="vit_tinny_patch16_224"))
+    assert not out.exists()
+    Path(out).mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty, and not a pretraining run"):
+        pretrain(config_of(dataset=folder / "dataset", out=out))
+    assert contents(out) == {"notes.txt": b"mine"}
