@@ -110,8 +110,9 @@ def _pretrain(root: Path, seed: int) -> None:
     from orthoray.pretrain.config import PretrainConfig
     from orthoray.pretrain.run import pretrain
 
-    overrides = [f"out={root / 'pretrain'}", f"seed={seed}", f"data.datasets=[{{uri: '{root / 'dataset'}'}}]"]
-    pretrain(load_config(PretrainConfig, find_preset("demo_pretrain"), overrides))
+    config = load_config(PretrainConfig, find_preset("demo_pretrain"), [f"out={root / 'pretrain'}", f"seed={seed}"])
+    here = [source.model_copy(update={"uri": str(root / "dataset")}) for source in config.data.datasets]
+    pretrain(config.model_copy(update={"data": config.data.model_copy(update={"datasets": here})}))
 
 
 def _study(root: Path, seed: int) -> None:

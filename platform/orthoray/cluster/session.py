@@ -113,5 +113,6 @@ def configure_data() -> None:
     context.print_on_execution_start = False
     if PacedLoop not in context.custom_execution_callback_classes:
         context.custom_execution_callback_classes.append(PacedLoop)
-    for name in ("ray.data", "ray.train", "ray.tune"):
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it repeats workers' tracebacks, which may quote headers
+    for name in ("ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.WARNING)

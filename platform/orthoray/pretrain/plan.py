@@ -59,7 +59,9 @@ class Mixture:
 
     def _add(self, source: DataSource) -> None:
         dataset = Dataset(source.uri)
-        self.dataset_ids.append(str(dataset.manifest["dataset_id"]))
+        dataset_id = str(dataset.manifest["dataset_id"])
+        if dataset_id not in self.dataset_ids:  # X-rays and MR of one dataset can be two sources
+            self.dataset_ids.append(dataset_id)
         first = sum(len(group.rows) for group in self.groups)
         before = first
         for file in dataset.image_files():

@@ -19,7 +19,13 @@ LATERAL = (0.12, 0.118, 0.112, 0.102, 0.08)
 HOLLOW = 0.0076
 """The medial plateau lies this much lower under the middle of the condyle."""
 
+COARSE = 4.2
+"""Contrast of the coarse trabeculae of a worn joint's bones, in those of a healthy one."""
+
 SPURS = (0.0, 0.016, 0.036, 0.056, 0.08)
+DISEASE = (0.0, 0.18, 0.42, 0.72, 1.0)
+"""Sclerosis and coarsening of the bone by KL grade, 0..1."""
+
 Spurs = list[Outline]
 
 
@@ -71,6 +77,7 @@ def _knee(exam: Exam, config: PhantomConfig, side: str, height: int, width: int)
     _soft_tissue(canvas, anatomy)
     spurs = _spurs(visit, wide, medial, SPURS[grade] * signal)
     trabeculae = canvas.grain(visit, 0.45, 2.6) * np.float32(0.7) + canvas.grain(visit, 1.2, 1.5) * np.float32(0.5)
+    trabeculae += _near_joint(canvas) * canvas.grain(visit, 2.4, 1.3) * np.float32(COARSE * signal * DISEASE[grade])
     canvas.pixels += _bone(canvas, _femur(wide, shaft, medial, lateral), spurs[:2], 1.0, trabeculae)
     canvas.pixels += _bone(canvas, _tibia(wide, shaft, medial, lateral), spurs[2:], 0.95, trabeculae)
     canvas.pixels += _bone(canvas, _fibula(wide), [], 0.55, trabeculae)
@@ -91,6 +98,12 @@ def _soft_tissue(canvas: Canvas, rng: np.random.Generator) -> None:
     thick = canvas.depth(canvas.mask(smooth(limb)))
     amount = 0.34 * rng.uniform(0.75, 1.3)
     canvas.pixels += np.asarray(amount * (1 - np.exp(-thick / 0.16)), np.float32)
+
+
+def _near_joint(canvas: Canvas) -> Image:
+    """1 in the ends of the bones, falling to 0 along the shafts; (H, 1) of the canvas."""
+    rows = np.abs(np.linspace(-1, 1, canvas.pixels.shape[0], dtype=np.float32))[:, None]
+    return np.asarray(np.clip((0.85 - rows) / 0.4, 0, 1), np.float32)
 
 
 def _bone(canvas: Canvas, outline: Outline, spurs: Spurs, density: float, trabeculae: Image) -> Image:
@@ -143,7 +156,7 @@ def _spurs(rng: np.random.Generator, wide: float, medial: float, size: float) ->
 
 def _disease(canvas: Canvas, grade: int, signal: float, wide: float, medial: float, rng: np.random.Generator) -> None:
     """Sclerosis along the medial joint line, coarse bone under it, and cysts in the worst knees."""
-    amount = signal * (0.0, 0.12, 0.4, 0.75, 1.0)[grade]
+    amount = signal * DISEASE[grade]
     coarse = canvas.grain(rng, 1.1)
     for sign in (-1, 1):
         y = sign * (medial / 2 + 0.03)

@@ -10,12 +10,13 @@ from orthoray.data.phantom.drawing import Points, arc, ellipse, smooth
 from orthoray.data.phantom.mr import DARK, FAT, Slice
 
 
-def _bruise(one: Slice) -> tuple[float, float, float, float]:
-    """Place of a bone bruise: across (lateral to medial), front to back, up and down, and its size."""
-    a, b, c, d = one.where("bone", 4)
-    femur = a < 0.5
-    up = -0.22 - 0.18 * c if femur else 0.36 + 0.14 * c
-    return (-0.3 if b < 0.5 else 0.3), -0.12 + 0.36 * d, up, 0.19 + 0.07 * c
+def _bruise(one: Slice) -> tuple[float, float, tuple[float, float], float]:
+    """Place of a bone bruise: across (lateral to medial), front to back, heights in femur and tibia, and its size.
+
+    The two bones are bruised where they hit each other, as after a pivot shift.
+    """
+    b, c, d, e = one.where("bone", 4)
+    return (-0.3 if b < 0.5 else 0.3), -0.12 + 0.36 * d, (-0.22 - 0.18 * c, 0.36 + 0.14 * e), 0.24 + 0.08 * c
 
 
 def sagittal(one: Slice) -> None:
@@ -34,9 +35,10 @@ def sagittal(one: Slice) -> None:
     canvas.paint(canvas.mask(smooth([(-0.52, -0.06), (-0.2, 0.06), (-0.3, 0.24), (-0.4, 0.36)]), 0.03), FAT)
     masks = one.bone(smooth(femur)), one.bone(smooth(tibia))
     one.bone(smooth([(-0.6, -0.42), (-0.46, -0.44), (-0.42, -0.2), (-0.52, -0.06), (-0.62, -0.2)]))
-    across, back, up, size = _bruise(one)
+    across, back, heights, size = _bruise(one)
     if across * one.medial > 0 or notch:
-        one.oedema("bone", masks[up > 0], back, up, size)
+        for mask, height in zip(masks, heights, strict=True):
+            one.oedema("bone", mask, back, height, size)
     one.band("", [(-0.54, -0.45), (-0.42, -0.8), (-0.36, -1.5)], 0.06)
     one.band("", [(-0.56, -0.08), (-0.48, 0.16), (-0.37, 0.45)], 0.05)
     side = one.where("cartilage")[1] < 0.5
@@ -66,8 +68,9 @@ def coronal(one: Slice) -> None:
     one.fluid(ellipse(0, 0.08, 0.5, 0.09), 0.55)
     masks = one.bone(smooth(femur)), one.bone(smooth(tibia))
     one.bone(smooth([(-0.6, 0.5), (-0.48, 0.48), (-0.44, 0.7), (-0.48, 1.6), (-0.6, 1.6), (-0.6, 0.7)]))
-    across, _, up, size = _bruise(one)
-    one.oedema("bone", masks[up > 0], across, up, size)
+    across, _, heights, size = _bruise(one)
+    for mask, height in zip(masks, heights, strict=True):
+        one.oedema("bone", mask, across, height, size)
     medial = one.where("cartilage")[1] < 0.5
     for sign in (-1, 1):
         line = np.array([(sign * x, 0.035 - 0.5 * (x - 0.33) ** 2) for x in np.linspace(0.14, 0.52, 16)])
@@ -99,9 +102,8 @@ def axial(one: Slice) -> None:
     one.bone(smooth(patella))
     line = smooth([(x + shift, y + 0.03) for x, y in ((-0.26, -0.42), (0.0, -0.28), (0.22, -0.44))], 8, closed=False)
     one.layer("cartilage", line, 0.055, visible=one.where("cartilage")[2] < 0.5)
-    across, back, up, size = _bruise(one)
-    if up < 0:
-        one.oedema("bone", mask, across, 0.12 + back * 0.6, size)
+    across, back, _, size = _bruise(one)
+    one.oedema("bone", mask, across, 0.12 + back * 0.6, size)
     if one.has("pd"):
         opacity = np.float32(one.strength("pd"))
         pool = ellipse(0.3, -0.4, 0.2, 0.09)
@@ -116,9 +118,8 @@ def _plateau(one: Slice) -> None:
     mask = one.bone(smooth([(0.0, -0.36), (0.3, -0.36), *half, *((-x, y) for x, y in reversed(half)), (-0.3, -0.36)]))
     one.bone(ellipse(-0.56, 0.46, 0.13, 0.12))
     one.band("", [(-0.14, -0.6), (0.14, -0.6)], 0.06)
-    across, back, up, size = _bruise(one)
-    if up > 0:
-        one.oedema("bone", mask, across, back, size)
+    across, back, _, size = _bruise(one)
+    one.oedema("bone", mask, across, back, size)
 
 
 KNEE: dict[str, Callable[[Slice], None]] = {"sagittal": sagittal, "coronal": coronal, "axial": axial}
