@@ -103,6 +103,9 @@ def _ingest(root: Path) -> None:
     from orthoray.data.cards import load_card
     from orthoray.data.ingest import ingest
 
+    if (root / "dataset" / "manifest.json").is_file():  # written last; the cohort has been checked to be the same
+        say("  already there")
+        return
     ingest(load_card("phantom"), str(root / "phantom"), str(root / "dataset"))
 
 

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 
 import pytest
 import yaml
@@ -281,16 +280,10 @@ def history(out):
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-@pytest.mark.skipif(
-    find_spec("orthoray.data") is None
-    or find_spec("orthoray.data.codec") is None
-    or find_spec("orthoray.pretrain.run") is None,
-    reason="the data or pretraining part is not in this checkout",
-)
 def test_zz_pretraining_as_a_job_finishes_and_resumes_after_a_stop(head, tmp_path):
     tiny_dataset(str(tmp_path / "dataset"))
-    tiny_config(tmp_path / "short.yaml", "short", steps=6)
-    done = head.orthoray("submit", "pretrain", "short.yaml", "seed=1", cwd=tmp_path)
+    short = ["out=short", "data.datasets=[{uri: dataset}]", "batch_size=8", "steps=6", "seed=1"]
+    done = head.orthoray("submit", "pretrain", "demo_pretrain", *short, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     out = tmp_path / "short"
     assert json.loads((out / "run.json").read_text())["status"] == "finished"

@@ -19,7 +19,7 @@ LATERAL = (0.12, 0.118, 0.112, 0.102, 0.08)
 HOLLOW = 0.0076
 """The medial plateau lies this much lower under the middle of the condyle."""
 
-COARSE = 4.2
+COARSE = 5.5
 """Contrast of the coarse trabeculae of a worn joint's bones, in those of a healthy one."""
 
 SPURS = (0.0, 0.016, 0.036, 0.056, 0.08)
@@ -77,10 +77,10 @@ def _knee(exam: Exam, config: PhantomConfig, side: str, height: int, width: int)
     _soft_tissue(canvas, anatomy)
     spurs = _spurs(visit, wide, medial, SPURS[grade] * signal)
     trabeculae = canvas.grain(visit, 0.45, 2.6) * np.float32(0.7) + canvas.grain(visit, 1.2, 1.5) * np.float32(0.5)
-    trabeculae += _near_joint(canvas) * canvas.grain(visit, 2.4, 1.3) * np.float32(COARSE * signal * DISEASE[grade])
-    canvas.pixels += _bone(canvas, _femur(wide, shaft, medial, lateral), spurs[:2], 1.0, trabeculae)
-    canvas.pixels += _bone(canvas, _tibia(wide, shaft, medial, lateral), spurs[2:], 0.95, trabeculae)
-    canvas.pixels += _bone(canvas, _fibula(wide), [], 0.55, trabeculae)
+    coarse = _near_joint(canvas) * canvas.grain(visit, 2.4, 1.3) * np.float32(COARSE * signal * DISEASE[grade])
+    canvas.pixels += _bone(canvas, _femur(wide, shaft, medial, lateral), spurs[:2], 1.0, trabeculae, coarse)
+    canvas.pixels += _bone(canvas, _tibia(wide, shaft, medial, lateral), spurs[2:], 0.95, trabeculae, coarse)
+    canvas.pixels += _bone(canvas, _fibula(wide), [], 0.55, trabeculae, coarse)
     patella = canvas.mask(ellipse(anatomy.normal(0, 0.03), -0.36 + anatomy.normal(0, 0.04), 0.19, 0.22), 0.02)
     canvas.add(patella, 0.1 * anatomy.uniform(0.6, 1.3))
     _disease(canvas, grade, signal, wide, medial, visit)
@@ -106,8 +106,11 @@ def _near_joint(canvas: Canvas) -> Image:
     return np.asarray(np.clip((0.85 - rows) / 0.4, 0, 1), np.float32)
 
 
-def _bone(canvas: Canvas, outline: Outline, spurs: Spurs, density: float, trabeculae: Image) -> Image:
-    """What a bone adds to the film: a dense rim (cortex), thick along the shaft, and trabeculae within."""
+def _bone(canvas: Canvas, outline: Outline, spurs: Spurs, density: float, trabeculae: Image, coarse: Image) -> Image:
+    """What a bone adds to the film: a dense rim (cortex), thick along the shaft, and trabeculae within.
+
+    ``coarse``: those of a worn joint; they leave the rim as it is.
+    """
     mask = canvas.mask(outline)
     for spur in spurs:
         mask = np.maximum(mask, canvas.mask(spur))
@@ -117,7 +120,8 @@ def _bone(canvas: Canvas, outline: Outline, spurs: Spurs, density: float, trabec
     body = 0.3 * (1 - np.exp(-depth / 0.05)) - 0.1 * np.clip((rows - 0.4) / 0.5, 0, 1) * (depth > 0)
     cortex = 0.2 * np.exp(-((depth / rim) ** 2)) * mask
     edge = cv2.GaussianBlur(mask, (0, 0), 1.2)
-    return np.asarray(density * (body + cortex + 0.035 * trabeculae * (depth > 0.01)) * edge, np.float32)
+    pattern = 0.035 * (trabeculae * (depth > 0.01) + coarse * np.clip((depth - 0.05) / 0.06, 0, 1))
+    return np.asarray(density * (body + cortex + pattern) * edge, np.float32)
 
 
 def _femur(wide: float, shaft: float, medial: float, lateral: float) -> Outline:

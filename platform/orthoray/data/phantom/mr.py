@@ -87,7 +87,7 @@ class Slice:
             return
         canvas = self.canvas
         area = canvas.mask(ellipse(x, y, size, size * 0.8), size * 0.25) * mask * np.float32(self.strength(name))
-        canvas.paint(area, self.mottle(self.look.marrow + 0.12, 0.26, 1.1))
+        canvas.paint(area, self.mottle(self.look.marrow + 0.03, 0.27, 1.1))
         self.remember(name, ellipse(x, y, size, size * 0.8), size * 0.25)
 
     def layer(self, name: str, line: Points, thickness: float = 0.06, visible: bool = True) -> None:
