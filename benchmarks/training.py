@@ -42,6 +42,8 @@ def make_dataset(folder: str) -> None:
     films.mkdir()
     for number, film in enumerate(common.films(96)):
         cv2.imwrite(str(films / f"{number:03d}.png"), film)
+    rows = [f"{number:03d}.png,P{number:03d}" for number in range(96)]
+    (films / "patients.csv").write_text("\n".join(["file,patient", *rows]))
     Path(folder, "card.yaml").write_text(CARD)
     run("-m", "orthoray.cli", "ingest", f"{folder}/card.yaml", "--source", str(films), "--out", f"{folder}/dataset")
 
@@ -52,6 +54,8 @@ title: Synthetic films
 phi_source: false
 reader: images
 defaults: {modality: XR, body_part: knee}
+facts:
+  - {table: patients.csv, key: {file: file}, columns: {patient: patient}}
 """
 
 

@@ -19,7 +19,7 @@ LATERAL = (0.12, 0.118, 0.112, 0.102, 0.08)
 HOLLOW = 0.0076
 """The medial plateau lies this much lower under the middle of the condyle."""
 
-COARSE = 5.5
+COARSE = 8.0
 """Contrast of the coarse trabeculae of a worn joint's bones, in those of a healthy one."""
 
 SPURS = (0.0, 0.016, 0.036, 0.056, 0.08)
@@ -120,7 +120,7 @@ def _bone(canvas: Canvas, outline: Outline, spurs: Spurs, density: float, trabec
     body = 0.3 * (1 - np.exp(-depth / 0.05)) - 0.1 * np.clip((rows - 0.4) / 0.5, 0, 1) * (depth > 0)
     cortex = 0.2 * np.exp(-((depth / rim) ** 2)) * mask
     edge = cv2.GaussianBlur(mask, (0, 0), 1.2)
-    pattern = 0.035 * (trabeculae * (depth > 0.01) + coarse * np.clip((depth - 0.05) / 0.06, 0, 1))
+    pattern = 0.035 * (trabeculae * (depth > 0.01) + coarse * np.clip((depth - 0.035) / 0.05, 0, 1))
     return np.asarray(density * (body + cortex + pattern) * edge, np.float32)
 
 
