@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +96,7 @@ def _describe(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, b
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", ("–",))[0]
     crops, images = config.crops, steps * config.batch_size
-    say(f"  data      {mixture.images:,} images of {len(config.data.datasets)} dataset(s)")
+    say(f"  data      {mixture.images:,} images of {len(config.data.datasets)} source(s)")
     say(f"  backbone  {config.model.backbone}, {parameters / 1e6:.1f} M parameters, patch {patch}")
     say(f"  crops     {crops.n_global} × {crops.global_size} px + {crops.n_local} × {crops.local_size} px")
     length = f"{steps:,} steps of {config.batch_size} = {images:,} images"
@@ -159,15 +161,22 @@ def _fit(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initia
 
 
 def _run(trainer: Any) -> Result:
-    """`trainer.fit()`, with Ctrl-C as KeyboardInterrupt and a failure as one readable line."""
+    """`trainer.fit()`, with Ctrl-C as KeyboardInterrupt and a failure as one readable line.
+
+    Ray Train installs a handler of Ctrl-C and leaves it in place, where it would swallow the next one.
+    """
     from ray.train import TrainingFailedError
 
+    handler = signal.getsignal(signal.SIGINT)
     try:
         result: Result = trainer.fit()
     except TrainingFailedError as error:
         raise RunError(_reason(error)) from error
     except SystemExit:  # Ray Train's own handler of Ctrl-C
         raise KeyboardInterrupt from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
     return result
 
 
