@@ -5,8 +5,8 @@ Both decode the same 512 px PNG films and end with normalised float tensors of 2
 
 from __future__ import annotations
 
+import importlib
 import io
-import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -14,17 +14,19 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 import common
 from orthoray.data.codec import decode, encode
 from orthoray.models.features import Normalisation
+from orthoray.models.timm_import import import_timm
 from orthoray.pretrain.config import PhotometricConfig
 from orthoray.pretrain.crops import MultiCrop, MultiCropConfig
 from orthoray.pretrain.photometric import Photometric
 
 ROUNDS, BATCH = 5, 16
-MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+import_timm()  # makes torchvision importable beside any build of torch
+transforms = importlib.import_module("torchvision.transforms")
 
 
 def ours(pngs: Sequence[bytes]) -> list[torch.Tensor]:
@@ -41,55 +43,37 @@ def ours(pngs: Sequence[bytes]) -> list[torch.Tensor]:
 
 
 def classic(pngs: Sequence[bytes]) -> list[torch.Tensor]:
-    """The pipeline of DINO's first release, film by film (arXiv:2104.14294, appendix)."""
+    """The pipeline of DINO's first release (arXiv:2104.14294), film by film, from torchvision's transforms."""
+    views = [
+        _view(224, (0.4, 1.0), 1.0, 0.0),
+        _view(224, (0.4, 1.0), 0.1, 0.2),
+        *[_view(96, (0.05, 0.4), 0.5, 0.0)] * 8,
+    ]
     made = []
     for png in pngs:
         film = Image.open(io.BytesIO(png)).convert("RGB")
-        made.append(_view(film, 224, (0.4, 1.0), blur=1.0, solarise=0.0))
-        made.append(_view(film, 224, (0.4, 1.0), blur=0.1, solarise=0.2))
-        made += [_view(film, 96, (0.05, 0.4), blur=0.5, solarise=0.0) for _ in range(8)]
+        made += [view(film) for view in views]
     return made
 
 
-def _view(film: Image.Image, side: int, scale: tuple[float, float], blur: float, solarise: float) -> torch.Tensor:
-    width, height = film.size
-    area = random.uniform(*scale) * width * height
-    ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
-    w, h = min(width, round(math.sqrt(area * ratio))), min(height, round(math.sqrt(area / ratio)))
-    left, top = random.randint(0, width - w), random.randint(0, height - h)
-    view = film.resize((side, side), Image.Resampling.BICUBIC, (left, top, left + w, top + h))
-    if random.random() < 0.5:
-        view = ImageOps.mirror(view)
-    if random.random() < 0.8:
-        view = _jitter(view)
-    if random.random() < 0.2:
-        view = ImageOps.grayscale(view).convert("RGB")
-    if random.random() < blur:
-        view = view.filter(ImageFilter.GaussianBlur(random.uniform(0.1, 2.0)))
-    if random.random() < solarise:
-        view = ImageOps.solarize(view)
-    tensor = torch.from_numpy(np.array(view)).permute(2, 0, 1).contiguous().float() / 255.0
-    return (tensor - MEAN) / STD
-
-
-def _jitter(view: Image.Image) -> Image.Image:
-    """Brightness, contrast, saturation and hue, in random order."""
-    steps: list[Callable[[Image.Image], Image.Image]] = [
-        lambda image: ImageEnhance.Brightness(image).enhance(random.uniform(0.6, 1.4)),
-        lambda image: ImageEnhance.Contrast(image).enhance(random.uniform(0.6, 1.4)),
-        lambda image: ImageEnhance.Color(image).enhance(random.uniform(0.8, 1.2)),
-        _hue,
+def _view(side: int, scale: tuple[float, float], blur: float, solarise: float) -> Callable[[Image.Image], torch.Tensor]:
+    """Crop, flip, colour jitter, grey, blur, solarise, normalise."""
+    steps = [
+        transforms.RandomResizedCrop(side, scale=scale, interpolation=transforms.InterpolationMode.BICUBIC),
+        transforms.RandomHorizontalFlip(p=0.5),
+        transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.2, 0.1)], p=0.8),
+        transforms.RandomGrayscale(p=0.2),
+        transforms.RandomApply([transforms.Lambda(_blurred)], p=blur),
+        transforms.RandomApply([transforms.Lambda(ImageOps.solarize)], p=solarise),
+        transforms.ToTensor(),
+        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ]
-    random.shuffle(steps)
-    for step in steps:
-        view = step(view)
+    view: Callable[[Image.Image], torch.Tensor] = transforms.Compose(steps)
     return view
 
 
-def _hue(image: Image.Image) -> Image.Image:
-    hue, saturation, value = image.convert("HSV").split()
-    turned = np.asarray(hue) + np.uint8(random.randint(0, 50) - 25 & 255)
-    return Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB")
+def _blurred(film: Image.Image) -> Image.Image:
+    return film.filter(ImageFilter.GaussianBlur(random.uniform(0.1, 2.0)))
 
 
 def rate(pipeline: Callable[[Sequence[bytes]], list[torch.Tensor]], pngs: Sequence[bytes]) -> float:

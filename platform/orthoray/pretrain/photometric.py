@@ -29,9 +29,10 @@ class Photometric:
         """
         made = self.config
         draw = _Draw(len(crops), crops.device, generator)
-        x = crops.unsqueeze(1).float() / 255.0
         if made.gamma:
-            x = x.clamp_min(1e-3) ** torch.exp(draw.uniform(-made.gamma, made.gamma))
+            x = _gamma(crops, torch.exp(draw.uniform(-made.gamma, made.gamma)))
+        else:
+            x = crops.unsqueeze(1).float() / 255.0
         if made.contrast or made.brightness:
             mean = x.mean(dim=(2, 3), keepdim=True)
             factor = torch.exp(draw.uniform(-made.contrast, made.contrast))
@@ -43,9 +44,11 @@ class Photometric:
             sigma = draw.uniform(*made.blur_sigma)
             if len(chosen):
                 x = x.index_copy(0, chosen, _blur(x[chosen], sigma[chosen]))
-        if made.noise:
-            sigma = draw.uniform(0.0, made.noise) * draw.happens(made.noise_probability)
-            x = x + sigma * torch.randn(x.shape, device=x.device, generator=generator)
+        if made.noise and made.noise_probability:
+            chosen = draw.happens(made.noise_probability).flatten().nonzero().flatten()
+            sigma = draw.uniform(0.0, made.noise)[chosen]
+            grain = torch.randn((len(chosen), *x.shape[1:]), device=x.device, generator=generator)
+            x = x.index_add(0, chosen, sigma * grain)
         return normalise(x, self.normalisation)
 
 
@@ -60,6 +63,13 @@ class _Draw:
 
     def happens(self, probability: float) -> torch.Tensor:
         return torch.rand(self.shape, device=self.device, generator=self.generator) < probability
+
+
+def _gamma(crops: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
+    """(B, H, W) uint8 → (B, 1, H, W) float 0..1 to the power of (B, 1, 1, 1), by a table of 256 values per sample."""
+    levels = torch.linspace(0.0, 1.0, 256, device=crops.device).clamp_min(1e-3)
+    table = levels ** exponent.reshape(-1, 1)
+    return table.gather(1, crops.flatten(1).long()).reshape(len(crops), 1, *crops.shape[1:])
 
 
 def _blur(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
