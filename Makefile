@@ -31,9 +31,9 @@ format: $(VENV)/.dev ## rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## speed ratios, each within one run (several minutes)
-	$(BIN)/python benchmarks/augmentation.py
-	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/augmentation.py
 
 clean: ## remove the environment and the demo's outputs
 	rm -rf $(VENV) orthoray-demo
