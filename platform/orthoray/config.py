@@ -19,7 +19,19 @@ Auto = Literal["auto"]
 """Type of a value that is worked out at run time; write ``int | Auto`` and print what it resolved to."""
 
 ModelT = TypeVar("ModelT", bound="StrictModel")
-_SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+_SCIENTIFIC = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``1e-3`` as the number that is meant; plain YAML 1.1 takes it for text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that `_Loader` would read as a number."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("+-.0123456789"))
 
 
 class StrictModel(BaseModel):
@@ -60,7 +72,7 @@ def load_config(model: type[ModelT], path: str | Path | None = None, overrides: 
 def parse_config(model: type[ModelT], values: Mapping[str, Any], origin: str) -> ModelT:
     """Validate ``values`` as ``model``; ``origin`` (a file name, say) opens the message of any InputError."""
     try:
-        return model.model_validate_json(json.dumps(_numbers(dict(values)), default=str))
+        return model.model_validate_json(json.dumps(dict(values), default=str))
     except ValidationError as error:
         lines = [_explain(model, dict(item)) for item in error.errors()]
         raise InputError(f"{origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)) from None
@@ -73,7 +85,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         siblings = [item.name for item in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
         raise InputError(f"{path}: no such configuration file.{nearest(file.name, siblings)}")
     try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        loaded = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if loaded is None:
@@ -85,7 +97,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def to_yaml(model: BaseModel) -> str:
     """Render a model as YAML that `load_config` reads back to an equal model."""
-    return yaml.safe_dump(model.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(model.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
 def config_hash(model: BaseModel, length: int = 12) -> str:
@@ -124,7 +136,7 @@ def _apply_override(model: type[BaseModel], values: dict[str, Any], override: st
     if key not in keys and not leaf_is_free:
         raise InputError(f"'{override}': unknown key '{key}'.{nearest(key, keys) or ' Keys: ' + ', '.join(keys)}")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise InputError(f"'{override}': the value is not valid YAML.") from None
     target = values
@@ -146,17 +158,6 @@ def _is_mapping(model: type[BaseModel], key: str) -> bool:
     if rest:
         return any(_is_mapping(section, rest) for section in _sections(field.annotation))
     return "dict[" in str(field.annotation)
-
-
-def _numbers(value: Any) -> Any:
-    """YAML 1.1 reads ``1e-3`` as text; turn such text into the number that was meant."""
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
-        return float(value)
-    return value
 
 
 def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
