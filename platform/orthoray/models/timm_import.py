@@ -18,12 +18,11 @@ def import_timm() -> ModuleType:
     """
     if "timm" not in sys.modules and not _torchvision_imports():
         import torch
+        from torch.library import define
 
         for name in _REGISTERED:
             if not hasattr(torch.ops.torchvision, name):
-                torch.library.define(
-                    f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-                )
+                define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import timm
 
     module: ModuleType = timm

@@ -40,12 +40,12 @@ class Photometric:
         if made.invert_probability:
             x = torch.where(draw.happens(made.invert_probability), 1.0 - x, x)
         if made.blur_probability:
-            chosen = draw.happens(made.blur_probability).flatten().nonzero().flatten()
+            chosen = draw.chosen(made.blur_probability)
             sigma = draw.uniform(*made.blur_sigma)
             if len(chosen):
                 x = x.index_copy(0, chosen, _blur(x[chosen], sigma[chosen]))
         if made.noise and made.noise_probability:
-            chosen = draw.happens(made.noise_probability).flatten().nonzero().flatten()
+            chosen = draw.chosen(made.noise_probability)
             sigma = draw.uniform(0.0, made.noise)[chosen]
             grain = torch.randn((len(chosen), *x.shape[1:]), device=x.device, generator=generator)
             x = x.index_add(0, chosen, sigma * grain)
@@ -63,6 +63,9 @@ class _Draw:
 
     def happens(self, probability: float) -> torch.Tensor:
         return torch.rand(self.shape, device=self.device, generator=self.generator) < probability
+
+    def chosen(self, probability: float) -> torch.Tensor:
+        return self.happens(probability).flatten().nonzero().flatten()
 
 
 def _gamma(crops: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
