@@ -39,9 +39,9 @@ def normalise(images: torch.Tensor, normalisation: Normalisation | Any) -> torch
     rule: Normalisation = getattr(normalisation, "normalisation", normalisation)
     x = images.float() / 255.0 if images.dtype == torch.uint8 else images.float()
     if rule.kind == "fixed":
-        return (x - rule.mean) / rule.std
+        return (x - rule.mean).div_(rule.std)
     std, mean = torch.std_mean(x, dim=(-2, -1), keepdim=True, correction=0)
-    return (x - mean) / (std + rule.floor)
+    return (x - mean).div_(std + rule.floor)
 
 
 def forward_tokens(backbone: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -27,7 +27,7 @@ class Photometric:
         Returns:
             (B, 1, H, W) float32, normalised.
         """
-        made = self.config
+        made = self.config  # every step but blur and noise works in place: memory is what costs here
         draw = _Draw(len(crops), crops.device, generator)
         if made.gamma:
             x = _gamma(crops, torch.exp(draw.uniform(-made.gamma, made.gamma)))
@@ -36,19 +36,20 @@ class Photometric:
         if made.contrast or made.brightness:
             mean = x.mean(dim=(2, 3), keepdim=True)
             factor = torch.exp(draw.uniform(-made.contrast, made.contrast))
-            x = (x - mean) * factor + mean + draw.uniform(-made.brightness, made.brightness)
+            x.mul_(factor).add_(mean * (1.0 - factor) + draw.uniform(-made.brightness, made.brightness))
         if made.invert_probability:
-            x = torch.where(draw.happens(made.invert_probability), 1.0 - x, x)
+            chosen = draw.happens(made.invert_probability).float()
+            x.mul_(1.0 - 2.0 * chosen).add_(chosen)
         if made.blur_probability:
             chosen = draw.chosen(made.blur_probability)
             sigma = draw.uniform(*made.blur_sigma)
             if len(chosen):
-                x = x.index_copy(0, chosen, _blur(x[chosen], sigma[chosen]))
+                x.index_copy_(0, chosen, _blur(x[chosen], sigma[chosen]))
         if made.noise and made.noise_probability:
             chosen = draw.chosen(made.noise_probability)
             sigma = draw.uniform(0.0, made.noise)[chosen]
             grain = torch.randn((len(chosen), *x.shape[1:]), device=x.device, generator=generator)
-            x = x.index_add(0, chosen, sigma * grain)
+            x.index_add_(0, chosen, grain.mul_(sigma))
         return normalise(x, self.normalisation)
 
 
