@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import tempfile
@@ -21,8 +20,6 @@ from orthoray.pretrain.config import (
     PretrainConfig,
 )
 from orthoray.pretrain.crops import MultiCropConfig
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a training worker
 
 
 def configuration(folder: str, steps: int, out: str = "") -> PretrainConfig:

@@ -17,7 +17,7 @@ import common
 from orthoray.config import to_yaml
 from plain import one_process, plain_rate
 
-ROUNDS, STEPS, SKIP = 3, 14, 3
+ROUNDS, STEPS, SKIP = 5, 14, 3
 
 
 def main() -> None:

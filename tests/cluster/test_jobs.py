@@ -266,7 +266,7 @@ def tiny_config(path, out, steps):
         "steps": steps,
         "log_every_seconds": 0.3,
         "checkpoint": {"every_steps": 10, "every_seconds": 60.0},
-        "resources": {"precision": "fp32"},
+        "resources": {"precision": "fp32", "workers": 1},
     }
     path.write_text(yaml.safe_dump(values))
 

@@ -7,9 +7,9 @@ import pytest
 
 from orthoray.config import project_folders
 from orthoray.data.cards import load_card
-from orthoray.data.ids import PUBLIC_KEY, Pseudonyms, pseudonyms
 from orthoray.data.labels import class_names
 from orthoray.errors import InputError
+from orthoray.imaging.pseudonyms import PUBLIC_KEY, Pseudonyms, pseudonyms
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from orthoray import storage
 from orthoray.data.cards import load_card
 from orthoray.data.dataset import Dataset
-from orthoray.data.ids import pseudonyms
 from orthoray.data.ingest import ingest
+from orthoray.imaging.pseudonyms import pseudonyms
 
 pytestmark = [pytest.mark.data, pytest.mark.ray, pytest.mark.slow]
 

@@ -68,7 +68,7 @@ def tiny_values(dataset="dataset", out="run", **changes):
         "crops": {"global_size": 32, "local_size": 16, "n_local": 2},
         "batch_size": 8,
         "steps": 20,
-        "resources": {"precision": "fp32", "threads": 1},
+        "resources": {"precision": "fp32", "threads": 1, "workers": 1},
     }
     for key, value in changes.items():
         *parents, leaf = key.split("__")

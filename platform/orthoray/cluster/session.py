@@ -27,8 +27,8 @@ def connect(num_cpus: int | None = None) -> None:
     """Join or start Ray; returns at once when this process is connected already.
 
     With ``RAY_ADDRESS`` set (Ray sets it inside a submitted job) the cluster there is joined. Otherwise a
-    session is started on this machine: its dashboard listens on loopback only and asks for a token that is
-    made for the session and written nowhere.
+    session without dashboard is started on this machine; its services ask for a token that is made for the session
+    and written nowhere.
 
     Args:
         num_cpus: processors that a local session offers; None = all of this machine, at least two.
@@ -45,9 +45,11 @@ def connect(num_cpus: int | None = None) -> None:
     address = os.environ.get("RAY_ADDRESS", "")
     if address:
         require_answer(address)
-    elif "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # Ray reads the mode when it is imported
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    else:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
+        if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # Ray reads the mode when it is imported
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
     import ray
 
@@ -59,7 +61,7 @@ def connect(num_cpus: int | None = None) -> None:
                 address="local",
                 num_cpus=num_cpus or max(2, os.cpu_count() or 2),
                 object_store_memory=_store_bytes(),
-                dashboard_host="127.0.0.1",
+                include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )

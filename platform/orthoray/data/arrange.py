@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from orthoray.data.cards import DatasetCard, FactsTable
-from orthoray.data.ids import Pseudonyms
 from orthoray.data.tables import Tables
 from orthoray.errors import InputError
 from orthoray.imaging.facts import OLDEST
+from orthoray.imaging.pseudonyms import Pseudonyms
 
 IMAGES_PER_SHARD = 3072
 """At about 128 KiB an image this makes shards of 384 MiB."""

@@ -14,7 +14,6 @@ from orthoray import storage
 from orthoray.data.arrange import arrange, shard_count, shard_of
 from orthoray.data.cards import DatasetCard
 from orthoray.data.failures import worker_failures
-from orthoray.data.ids import pseudonyms
 from orthoray.data.labels import label_table, write_labels
 from orthoray.data.manifest import build_manifest
 from orthoray.data.schema import EXCLUDED, REPORT
@@ -22,6 +21,7 @@ from orthoray.data.shards import ShardWriter, index_rows
 from orthoray.data.survey import survey
 from orthoray.data.tables import Tables
 from orthoray.errors import InputError, RunError
+from orthoray.imaging.pseudonyms import pseudonyms
 from orthoray.progress import Progress, outputs, say
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from orthoray import storage
 from orthoray.data.cards import DatasetCard
 from orthoray.data.failures import worker_failures
-from orthoray.data.ids import Pseudonyms
 from orthoray.imaging import ImageFacts, UnreadableImageError, is_raster, read_facts
+from orthoray.imaging.pseudonyms import Pseudonyms
 from orthoray.progress import Progress
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from orthoray import storage
 from orthoray.data.cards import TableJoin
-from orthoray.data.ids import Pseudonyms
 from orthoray.errors import InputError, nearest
+from orthoray.imaging.pseudonyms import Pseudonyms
 
 HASHED = ("patient", "study", "series", "image")
 

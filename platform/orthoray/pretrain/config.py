@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -107,11 +107,13 @@ class CheckpointConfig(StrictModel):
 
 
 class ResourcesConfig(StrictModel):
-    """Where training runs. auto: one worker, a GPU where there is one, all processors of the machine for its maths."""
+    """Where training runs. auto: a GPU where there is one; else workers share the processors of the machine."""
 
-    workers: int = Field(default=1, ge=1)
+    workers: Annotated[int, Field(ge=1)] | Auto = "auto"
     gpu: bool | Auto = "auto"
-    cpus_per_worker: float = Field(default=1.0, gt=0.0, description="Reserved with Ray; leave some for the feed.")
+    cpus_per_worker: Annotated[float, Field(gt=0.0)] | Auto = Field(
+        default="auto", description="Reserved with Ray; leave some for the feed."
+    )
     threads: int | Auto = "auto"
     precision: PrecisionName = "auto"
 
@@ -140,7 +142,7 @@ class PretrainConfig(StrictModel):
     def _consistent(self) -> PretrainConfig:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give exactly one of `epochs` and `steps`")
-        if self.batch_size % self.resources.workers:
+        if self.resources.workers != "auto" and self.batch_size % self.resources.workers:
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be shared evenly by {self.resources.workers} workers"
             )

@@ -88,7 +88,7 @@ class Meter:
 def meter_for(config: PretrainConfig, learner: Learner, precision: Precision) -> Meter:
     """A meter that knows the cost of a step and the peak of the devices."""
     shape, crops = VitShape.of(learner.network.backbone), config.crops
-    workers = config.resources.workers
+    workers = int(config.resources.workers)  # resolved by now
     if shape is None:
         return Meter(config.batch_size, 0.0, 0.0)
     head = learner.network.head.flops()

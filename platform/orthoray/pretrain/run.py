@@ -24,6 +24,7 @@ from orthoray.models.checkpoint import (
 )
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.plan import Mixture
+from orthoray.pretrain.resources import resolve_resources
 from orthoray.pretrain.runfile import Run
 from orthoray.pretrain.worker import STATE, Job, train
 from orthoray.progress import clock, outputs, say
@@ -60,12 +61,12 @@ def pretrain(config: PretrainConfig) -> str:
     backbone, card = _initial(config, mixture.dataset_ids)
     lr = 5e-4 * config.batch_size / 256 if config.optimiser.lr == "auto" else config.optimiser.lr
     _describe(config, mixture, steps, lr, backbone)
-    _require_resources(config)
+    placed = _on_cluster(config)
     run.begin()
     initial = storage.join(config.out, "initial")
     if not storage.exists(storage.join(initial, "card.json")):
         save_checkpoint(initial, backbone, card, to_yaml(config))
-    result = _fit(config, mixture, steps, lr, initial)
+    result = _fit(placed, mixture, steps, lr, initial)
     _keep(result, config, initial, final, steps)
     run.finish()
     return _tell(config.out, final)
@@ -103,23 +104,15 @@ def _describe(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, b
     say(f"  length    {length} = {images / mixture.images_per_epoch():.1f} epochs; peak lr {lr:.2e}")
 
 
-def _require_resources(config: PretrainConfig) -> None:
-    """Connect to Ray and refuse a run that would wait for resources for ever."""
+def _on_cluster(config: PretrainConfig) -> PretrainConfig:
+    """Connect to Ray and resolve the resources; a run that would wait for ever is refused."""
     from orthoray.cluster.session import available_cpus, connect
 
     connect()
     import ray
 
-    need = config.resources.workers * config.resources.cpus_per_worker + 1
-    if need > available_cpus():
-        raise InputError(
-            f"resources: {config.resources.workers} worker(s) × {config.resources.cpus_per_worker:g} CPUs + 1 for the "
-            f"feed are more than the {available_cpus()} CPUs of this Ray cluster. Lower resources.workers or "
-            "resources.cpus_per_worker, or use a larger cluster."
-        )
     gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
-    if config.resources.gpu is True and gpus < config.resources.workers:
-        raise InputError(f"resources.gpu: {config.resources.workers} GPU(s) asked for, the Ray cluster has {gpus}.")
+    return config.model_copy(update={"resources": resolve_resources(config, available_cpus(), gpus)})
 
 
 def _fit(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initial: str) -> Result:
@@ -131,8 +124,6 @@ def _fit(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initia
     from orthoray.tracking import Tracker
 
     made = config.resources
-    gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
-    use_gpu = gpus >= made.workers if made.gpu == "auto" else made.gpu
     mailbox = Mailbox.remote()  # type: ignore[attr-defined]
     api: Any = ray.train  # the stubs still describe the former API
     trainer = api.torch.TorchTrainer(
@@ -140,8 +131,8 @@ def _fit(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initia
         train_loop_config={"job": Job(config, lr, steps, mixture, initial, mailbox)},
         scaling_config=api.ScalingConfig(
             num_workers=made.workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": made.cpus_per_worker, "GPU": int(use_gpu)},
+            use_gpu=made.gpu,
+            resources_per_worker={"CPU": made.cpus_per_worker, "GPU": int(bool(made.gpu))},
         ),
         run_config=api.RunConfig(
             name="train",
