@@ -70,11 +70,15 @@ def demo(out: str, seed: int, patients: int | None) -> None:
 @click.option("--out", required=True, help="Folder or URI of the dataset to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a dataset that is already at OUT.")
 @click.option("--limit", type=int, default=None, help="Read only the first N files (to try a card).")
-def ingest(card: str, source: str, out: str, overwrite: bool, limit: int | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Read headers and tables, tell what would happen, write nothing.")
+def ingest(card: str, source: str, out: str, overwrite: bool, limit: int | None, dry_run: bool) -> None:
     """Turn DICOM or images into a de-identified dataset.
 
     CARD is the name of a card (`knee_xray_kl`) or the path of a YAML file. Every file read is either an
     image of the dataset or a row of excluded.parquet with its reason.
+
+    The same command again goes on with an interrupted run; once the dataset is there, it reads only files
+    that are new or have changed.
 
     \b
     Example:
@@ -83,7 +87,57 @@ def ingest(card: str, source: str, out: str, overwrite: bool, limit: int | None)
     from orthoray.data.cards import load_card
     from orthoray.data.ingest import ingest as run
 
-    run(load_card(card), source, out, overwrite=overwrite, limit=limit)
+    run(load_card(card), source, out, overwrite=overwrite, limit=limit, dry_run=dry_run)
+
+
+@cli.command()
+@click.argument("dataset")
+@click.argument("image_id")
+@click.option("--source", default=None, help="The source's folder: name the image's file (needs the pseudonym key).")
+def explain(dataset: str, image_id: str, source: str | None) -> None:
+    """Tell where one image of a dataset comes from.
+
+    DATASET is the folder that `orthoray ingest` wrote, IMAGE_ID an id of index.parquet or excluded.parquet.
+    """
+    from orthoray.data.explain import explain as run
+
+    for line in run(dataset, image_id, source):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("dataset")
+@click.argument("exports", nargs=-1, metavar="[EXPORT]...")
+@click.option("--out", default="sheet.html", show_default=True, help="File of the review sheet.")
+@click.option("--n", default=300, show_default=True, help="Accepted images to look at.")
+@click.option("--rejected", default=60, show_default=True, help="Rejected images to look at.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
+@click.option("--double-read", default=0.15, show_default=True, help="Share of the pictures that two people read.")
+@click.option("--blind", is_flag=True, help="Leave out of the sheet what ingest decided, and why.")
+@click.option("--tolerance", default=0.01, show_default=True, help="Share of defects that is good enough (--import).")
+@click.option("--import", "imported", multiple=True, metavar="EXPORT", help="Read what a sheet exported, instead.")
+def audit(
+    dataset: str, exports: tuple[str, ...], imported: tuple[str, ...], out: str, tolerance: float, **sample: Any
+) -> None:
+    """Write a review sheet for people, or import their decisions.
+
+    The sheet is one HTML file without network. Its export goes back in with --import, which writes
+    audit.json into DATASET: the share of defects, the agreement of readers, and whether to read on.
+
+    \b
+    Example:
+      orthoray audit runs/knee/dataset --out sheet.html
+      orthoray audit runs/knee/dataset --import audit-ab.json audit-cd.json
+    """
+    from orthoray.config import parse_config
+    from orthoray.data.audit import Parameters, import_decisions, write_sheet
+
+    if exports and not imported:
+        raise InputError(f"'{exports[0]}': what a sheet exported is given with --import.")
+    if imported:
+        import_decisions(dataset, [*imported, *exports], tolerance)
+    else:
+        write_sheet(dataset, out, parse_config(Parameters, sample, "orthoray audit"))
 
 
 def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,26 @@ def remove_tree(uri: str | Path) -> None:
     found, path = filesystem(uri)
     if found.exists(path):
         found.rm(path, recursive=True)
+
+
+def clone_tree(source: str | Path, target: str | Path) -> None:
+    """Copy a folder; local files as hard links where the filesystem has them, so that none is read.
+
+    Files of the copy must be replaced as wholes (`replacing`), never changed in place.
+    """
+    found, path = filesystem(source)
+    destination = filesystem(target)[1]
+    if not is_local(source):
+        found.copy(path, destination, recursive=True)
+        return
+    shutil.copytree(path, destination, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def rename(source: str | Path, target: str | Path) -> None:

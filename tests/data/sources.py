@@ -22,6 +22,7 @@ CARD = {
     "phi_source": True,
     "bilateral": "split",
     "short_side": 32,
+    "screened": "review",
     "facts": [{"table": "labels.csv", "key": {"study": "study_uid"}, "columns": {"site": "site"}}],
     "labels": [
         {

@@ -18,36 +18,46 @@ def save_dicom(path, pixels, modality="CR", **attributes):
     return str(path)
 
 
-def save_enhanced(path, pixels, groups):
-    """An enhanced MR object; ``groups``: per frame (slope, intercept, centre, width or None, position, echo time)."""
+def save_enhanced(path, pixels, groups, shared=None, own=True, **attributes):
+    """An enhanced MR object; ``groups``: per frame (slope, intercept, (centre, width) or None, position, echo time).
+
+    ``shared``: more sequences of the shared group. ``own=False``: frames have no transformation of their own.
+    """
     dataset = _base(EnhancedMRImageStorage, np.asarray(pixels), "MR", str(path))
     dataset.NumberOfFrames = len(groups)
-    orientation = _item(ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
-    shared = _item(PlaneOrientationSequence=[orientation], PixelMeasuresSequence=[_item(PixelSpacing=[0.5, 0.25])])
-    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
+    orientation = item(ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    measures = item(PixelSpacing=[0.5, 0.25])
+    common = item(PlaneOrientationSequence=[orientation], PixelMeasuresSequence=[measures], **(shared or {}))
+    dataset.SharedFunctionalGroupsSequence = Sequence([common])
     frames = []
     for slope, intercept, window, position, echo in groups:
-        frame = _item(
-            PixelValueTransformationSequence=[_item(RescaleSlope=slope, RescaleIntercept=intercept, RescaleType="US")],
-            PlanePositionSequence=[_item(ImagePositionPatient=[position, 0, 0])],
-            MREchoSequence=[_item(EffectiveEchoTime=echo)],
+        frame = item(
+            PlanePositionSequence=[item(ImagePositionPatient=[position, 0, 0])],
+            MREchoSequence=[item(EffectiveEchoTime=echo)],
         )
-        if window:
-            frame.FrameVOILUTSequence = Sequence([_item(WindowCenter=window[0], WindowWidth=window[1])])
+        if own:
+            scale = item(RescaleSlope=slope, RescaleIntercept=intercept, RescaleType="US")
+            frame.PixelValueTransformationSequence = Sequence([scale])
+        if window and own:
+            frame.FrameVOILUTSequence = Sequence([item(WindowCenter=window[0], WindowWidth=window[1])])
         frames.append(frame)
     dataset.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
     dataset.save_as(path, enforce_file_format=True)
     return str(path)
 
 
 def lookup_table(first, entries, bits=16):
     """An item of a Modality or VOI LUT Sequence."""
-    item = _item(LUTDescriptor=[len(entries), first, bits], ModalityLUTType="US")
-    item.add_new("LUTData", "US", [int(entry) for entry in entries])
-    return item
+    found = item(LUTDescriptor=[len(entries), first, bits], ModalityLUTType="US")
+    found["LUTDescriptor"].VR = "SS" if first < 0 else "US"
+    found.add_new("LUTData", "US", [int(entry) for entry in entries])
+    return found
 
 
-def _item(**attributes):
+def item(**attributes):
+    """An item of a sequence; the values of ``...Sequence`` are lists of items."""
     dataset = Dataset()
     for name, value in attributes.items():
         setattr(dataset, name, Sequence(value) if name.endswith("Sequence") else value)

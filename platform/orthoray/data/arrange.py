@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from orthoray.data.cards import DatasetCard, FactsTable
-from orthoray.data.tables import Tables
+from orthoray.data.stacks import find_stacks, localisers, place_sides
+from orthoray.data.tables import HASHED, Tables
 from orthoray.errors import InputError
 from orthoray.imaging.facts import OLDEST
+from orthoray.imaging.laterality import CONFIDENCE
 from orthoray.imaging.pseudonyms import Pseudonyms
 
 IMAGES_PER_SHARD = 3072
@@ -27,8 +29,14 @@ ALLOWED = {
     "modality": ("XR", "MR"),
     "sex": ("M", "F", "O"),
     "inverted": ("0", "1"),
+    "plane": ("sagittal", "coronal", "axial", "oblique"),
 }
 """Facts with few values → the cells that mean them."""
+
+TARGET = {"patient": "patient_key", "study": "study_key", "series": "series_key", "days_from_baseline": "days"}
+"""Facts of tables whose column has another name."""
+
+STACK_COLUMNS = ("stack", "place", "geometry", "slice_spacing_mm")
 
 TEXT_DEFAULTS = ("modality", "body_part", "view", "site")
 
@@ -47,7 +55,7 @@ def arrange(
         InputError: a table contradicts itself, or a cell is no number or no side.
     """
     audit: list[dict[str, Any]] = []
-    rows = rows.assign(site="", visit="", inverted="", age=rows["years"], part="", days=np.nan)
+    rows = rows.assign(site="", visit="", inverted="", exclude="", age=rows["years"], part="", days=np.nan)
     for facts in card.facts:
         rows, counts = _with_table(rows, facts, tables)
         audit.append({"table": facts.table, **counts})
@@ -59,10 +67,15 @@ def arrange(
     rows = _days(rows)
     rows = _refuse(rows, rows["modality"] == "", "modality", "neither X-ray nor MR")
     rows = _refuse(rows, rows["patient_id"] == "", "no_patient", "neither header nor tables name a patient")
+    rows = _refuse(rows, rows["exclude"] != "", "unwanted", "a table of the card says so")
+    told = (rows["reason"] == "unwanted") & rows["exclude"].str.fullmatch(r"[a-z][a-z0-9_]{0,30}")
+    rows.loc[told, "detail"] = rows.loc[told, "exclude"]  # a word of the adapter's; free text stays out
+    conflict = rows["laterality_source"] == "conflict"
+    rows = _refuse(rows, conflict, "laterality_conflict", "two sources name different sides")
     rows = _refuse(rows, rows["kind"] == "localiser", "localiser", "a planning image")
     if not card.keep_derived:
         rows = _refuse(rows, rows["kind"] == "derived", "derived", "computed from other images")
-    return _ordered(rows, ids), audit
+    return _ordered(_stacked(rows), ids), audit
 
 
 def shard_of(patient_id: str, shards: int) -> int:
@@ -85,17 +98,19 @@ def _with_table(rows: pd.DataFrame, facts: FactsTable, tables: Tables) -> tuple[
     if table.duplicated(names).any():
         first = ", ".join(facts.key.values())
         raise InputError(f"{facts.table}: rows with the same {first} say different things about {list(facts.columns)}.")
-    columns = {"patient": "patient_key", "study": "study_key", "series": "series_key", "image": "image_key"}
-    on = [columns.get(name, name) for name in names]
+    on = [f"{name}_key" if name in HASHED else name for name in names]
     merged = rows.merge(table, how="left", left_on=on, right_on=names, indicator="found")
     found = merged.pop("found") == "both"
     counts |= {"images": int(found.sum()), "images_not_in_table": int((~found).sum())}
     merged = merged.drop(columns=[name for name in names if name not in rows.columns])
     for fact in facts.columns:
         cells = merged.pop(f"table_{fact}").fillna("")
-        target = {"patient": "patient_key", "study": "study_key", "days_from_baseline": "days"}.get(fact, fact)
+        target = TARGET.get(fact, fact)
         _check_cells(facts, fact, cells, is_number=merged[target].dtype.kind == "f")
         merged[target] = _override(merged[target], cells)
+        if fact == "laterality":
+            merged.loc[cells != "", "laterality_source"] = "table"
+            merged.loc[cells != "", "laterality_confidence"] = CONFIDENCE["table"]
     return merged, counts
 
 
@@ -125,6 +140,7 @@ def _check_cells(facts: FactsTable, fact: str, cells: pd.Series, *, is_number: b
 def _split_films(rows: pd.DataFrame) -> pd.DataFrame:
     """Two rows for every film of both knees: image-left is the right knee (the film is looked at face to face)."""
     both = (rows["modality"] == "XR") & rows["laterality"].isin(["B", "U"]) & (rows["stage"] == "")
+    both &= rows["laterality_source"] != "conflict"
     halves = [rows[both].assign(part=side, laterality=side) for side in ("R", "L")]
     return pd.concat([rows[~both], *halves], ignore_index=True)
 
@@ -151,10 +167,25 @@ def _refuse(rows: pd.DataFrame, mask: pd.Series, reason: str, detail: str) -> pd
     return rows
 
 
-def _ordered(rows: pd.DataFrame, ids: Pseudonyms) -> pd.DataFrame:
-    """Sort the slices of every stack along its normal; a series of several stacks becomes several series.
+def _stacked(rows: pd.DataFrame) -> pd.DataFrame:
+    """Stacks, places within them, planning images known by their geometry, and sides known by their position."""
+    rows = rows.assign(place=rows["instance"].astype(float), geometry="", slice_spacing_mm=np.nan)
+    kept = rows[rows["stage"] == ""]
+    if kept.empty:
+        return rows
+    stacks = find_stacks(kept)
+    rows.loc[kept.index, list(STACK_COLUMNS)] = stacks[list(STACK_COLUMNS)]
+    planning = localisers(kept, stacks).reindex(rows.index, fill_value="")
+    sides = place_sides(kept, kept["series_id"] + "|" + stacks["stack"])
+    rows.loc[kept.index, sides.columns] = sides
+    rows = _refuse(rows, planning == "several_planes", "localiser", "planes of several directions in one series")
+    return _refuse(rows, planning == "few_slices", "localiser", "few slices with wide gaps")
 
-    The two halves of a film are two stacks. A stack of which a slice has no position is sorted by instance number.
+
+def _ordered(rows: pd.DataFrame, ids: Pseudonyms) -> pd.DataFrame:
+    """Sort the slices of every stack by their place; a series of several stacks becomes several series.
+
+    The two halves of a film are two stacks.
     """
     kept = rows["stage"] == ""
     stack = rows["stack"] + "|" + rows["part"]
@@ -162,8 +193,6 @@ def _ordered(rows: pd.DataFrame, ids: Pseudonyms) -> pd.DataFrame:
     changed = several.index[several]
     pairs = zip(rows.loc[changed, "series_id"], stack[changed], strict=True)
     rows.loc[changed, "series_id"] = [ids.make("series", f"{series}|{key}") for series, key in pairs]
-    placed = rows["position_mm"].notna().groupby(rows["series_id"]).transform("all")
-    place = rows["position_mm"].where(placed, rows["instance"].astype(float))
-    return rows.assign(place=place).sort_values(
+    return rows.sort_values(
         ["patient_id", "study_id", "series_id", "place", "instance", "frame", "part", "file"], ignore_index=True
     )

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import fnmatch
-import time
-import uuid
+import hashlib
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
-from orthoray import storage
-from orthoray.data.arrange import arrange, shard_count, shard_of
+from orthoray import __version__, storage
+from orthoray.data.arrange import arrange
 from orthoray.data.cards import DatasetCard
-from orthoray.data.failures import worker_failures
-from orthoray.data.labels import label_table, write_labels
-from orthoray.data.manifest import build_manifest
-from orthoray.data.schema import EXCLUDED, REPORT
-from orthoray.data.shards import ShardWriter, index_rows
+from orthoray.data.labels import label_table
+from orthoray.data.listing import list_source
+from orthoray.data.manifest import funnel
+from orthoray.data.pipeline import build, require_some
+from orthoray.data.schema import VERSION
+from orthoray.data.state import file_keys
 from orthoray.data.survey import survey
 from orthoray.data.tables import Tables
-from orthoray.errors import InputError, RunError
+from orthoray.errors import InputError, OrthoRayError
 from orthoray.imaging.pseudonyms import pseudonyms
-from orthoray.progress import Progress, outputs, say
+from orthoray.progress import outputs, say
 
 
 def ingest(
-    card: DatasetCard, source: str, out: str, *, overwrite: bool = False, limit: int | None = None
+    card: DatasetCard,
+    source: str,
+    out: str,
+    *,
+    overwrite: bool = False,
+    limit: int | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Ingest a source on Ray Data.
 
     Headers are read first; from them and the card's tables follow ids, halves of bilateral films, the order of slices
-    and the shard of every patient. Then every shard is written by one task, image after image. The dataset appears at
-    ``out`` only when it is complete.
+    and the shard of every patient. Then every shard is written by one task, image after image; images that stand out
+    among their like are excluded; and the dataset appears at ``out`` only when it is complete.
+
+    The same call again goes on with a run that was interrupted. If a dataset of the same card is at ``out``, it is
+    brought up to date: only files that are new or have changed are read.
 
     Args:
         card: describes the source.
@@ -40,34 +48,52 @@ def ingest(
         out: folder or URI of the dataset.
         overwrite: replace a dataset at ``out``.
         limit: take only the first ``limit`` files.
+        dry_run: read headers, tell what would happen, write nothing.
 
     Returns:
-        The manifest.
+        The manifest; of a dry run its ``funnel`` only.
 
     Raises:
         InputError: no such source, no file that matches, a missing table or key, or ``out`` is taken.
         RunError: no image could be used, a worker failed, or the account of what was read does not add up.
     """
     source, out = storage.absolute(source), storage.absolute(out).rstrip("/")
-    _check_out(out, overwrite)
     if limit is not None and limit < 1:
         raise InputError(f"--limit {limit}: give the number of files to read, at least 1.")
-    files = find_files(source, card)[:limit]
-    tables = Tables(source, pseudonyms(card.source_code, phi=card.phi_source))
+    before = None if dry_run else _before(card, out, overwrite)
+    ids = pseudonyms(card.source_code, phi=card.phi_source)
+    files = file_keys(list_source(source, card, limit), ids)
+    tables = Tables(source, ids, card.adapter, files["file"])
     _check_tables(card, tables)
-    tag = uuid.uuid4().hex[:8]
-    staging, old = f"{out}.{tag}.partial", f"{out}.{tag}.old"
-    try:
-        manifest = _write(card, source, staging, files, tables)
-        if storage.exists(out):
-            storage.rename(out, old)
-        storage.rename(staging, out)
-    finally:
-        if storage.exists(old) and not storage.exists(out):
-            storage.rename(old, out)
-        _discard(staging)
-        _discard(old)
+    if dry_run:
+        return _dry_run(card, source, files, tables)
+    inputs = _inputs(card, files, tables)
+    if before is not None and before.get("inputs") == inputs:
+        say(f"  nothing has changed since {out} was written")
+        return before
+    manifest = _stage(card, source, out, files, tables, before, inputs)
     _tell(manifest, out)
+    return manifest
+
+
+def _before(card: DatasetCard, out: str, overwrite: bool) -> dict[str, Any] | None:
+    """The manifest of the dataset that is brought up to date, if there is one; InputError if ``out`` is taken."""
+    if not storage.is_folder(out):
+        if storage.exists(out):
+            raise InputError(f"{out} is a file. Give --out a folder.")
+        return None
+    file = storage.join(out, "manifest.json")
+    if not storage.exists(file):
+        if storage.list_files(out):
+            raise InputError(f"{out} is not empty and no dataset. Give another --out.")
+        return None
+    if overwrite:
+        return None
+    manifest: dict[str, Any] = storage.read_json(file)
+    if manifest.get("card") != card.model_dump(mode="json") or manifest.get("layout_version") != VERSION:
+        raise InputError(
+            f"{out} holds a dataset of another card or version. Give --overwrite to replace it, or another --out."
+        )
     return manifest
 
 
@@ -76,123 +102,107 @@ def _check_tables(card: DatasetCard, tables: Tables) -> None:
     for facts in card.facts:
         tables.check(facts, facts.columns.values())
     for label in card.labels:
-        tables.check(label, [label.column, *label.when])
+        tables.check(label, label.columns_read)
         label_table(label, tables)
 
 
-def _discard(folder: str) -> None:
-    """Remove a folder; once more after a moment if a worker that is being stopped has just written to it."""
-    try:
-        storage.remove_tree(folder)
-    except OSError:
-        time.sleep(1.0)
-        storage.remove_tree(folder)
+def _inputs(card: DatasetCard, files: pd.DataFrame, tables: Tables) -> str:
+    """Hash of everything a dataset is made from: files with their times, tables, the card, this version."""
+    digest = hashlib.sha256(f"{__version__}|{VERSION}|{tables.ids.key_id}|{card.model_dump_json()}".encode())
+    for version in files["version"]:
+        digest.update(version.encode())
+    for join in (*card.facts, *card.labels):
+        digest.update(tables.digest(join).encode())
+    return digest.hexdigest()
 
 
-def find_files(source: str, card: DatasetCard) -> list[str]:
-    """Files of a source that match the card's patterns, relative to it, sorted; InputError if there are none."""
-    if not storage.is_folder(source):
-        raise InputError(f"{source}: no such folder. Give the folder that holds the images with --source.")
-    prefix = len(source.rstrip("/")) + 1
-    names = [uri[prefix:] for uri in storage.list_files(source)]
-    found = sorted(name for name in names if any(_matches(name, pattern) for pattern in card.patterns))
-    if not found:
-        patterns = ", ".join(card.patterns)
-        raise InputError(
-            f"{source}: none of its {len(names)} files match {patterns} (card '{card.name}'). "
-            "Check --source, or `glob` in the card."
-        )
-    return found
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Shell pattern against a relative path; ``**/`` also stands for no folder at all."""
-    return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, pattern.replace("**/", ""))
-
-
-def _check_out(out: str, overwrite: bool) -> None:
-    if not storage.is_folder(out):
-        if storage.exists(out):
-            raise InputError(f"{out} is a file. Give --out a folder.")
-        return
-    is_dataset = storage.exists(storage.join(out, "manifest.json"))
-    if is_dataset and not overwrite:
-        raise InputError(f"{out} holds a dataset already. Give --overwrite to replace it, or another --out.")
-    if not is_dataset and storage.list_files(out):
-        raise InputError(f"{out} is not empty and no dataset. Give another --out.")
-
-
-def _write(card: DatasetCard, source: str, out: str, files: list[str], tables: Tables) -> dict[str, Any]:
+def _dry_run(card: DatasetCard, source: str, files: pd.DataFrame, tables: Tables) -> dict[str, Any]:
     from orthoray.cluster.session import connect
 
     connect()
     frames = survey(files, source, card, tables.ids)
     rows, facts_audit = arrange(frames, card, tables, tables.ids)
-    kept = rows[rows["stage"] == ""].reset_index(drop=True)
-    _require_some(len(kept), rows["reason"], source, card)
-    storage.makedirs(storage.join(out, "images"))
-    report = _write_shards(kept, source, out, card)
-    index = index_rows(report)
-    excluded = _excluded(rows[rows["stage"] != ""], report, card)
-    _require_some(len(index), excluded["reason"].to_pandas(), source, card)
-    storage.write_table(index, storage.join(out, "index.parquet"))
-    storage.write_table(excluded, storage.join(out, "excluded.parquet"))
-    labels = write_labels(out, card, rows, set(index["image_id"].to_pylist()), tables)
+    excluded = rows[rows["stage"] != ""]
+    require_some(len(rows) - len(excluded), rows["reason"], source, card)
     read = {"files": len(files), "frames": len(frames), "images": len(rows)}
-    manifest = build_manifest(card, tables.ids.key_id, read, index.to_pandas(), excluded.to_pandas())
-    manifest |= {"facts_audit": facts_audit, "label_audit": labels}
-    storage.write_json(storage.join(out, "manifest.json"), manifest)
+    steps = funnel(read, excluded)[:5]
+    reasons = excluded.groupby(["stage", "reason"]).size().reset_index(name="count").to_dict("records")
+    kept = rows[rows["stage"] == ""]
+    counts = [
+        {"modality": modality, "patients": part["patient_id"].nunique(), "images": len(part)}
+        | {"studies": part["study_id"].nunique()}
+        for modality, part in kept.groupby("modality")
+    ]
+    _tell_counts({"funnel": steps, "excluded": reasons, "counts": counts})
+    for table in facts_audit:
+        say(f"  {table['table']}: {table['images']:,} images found in it, {table['images_not_in_table']:,} not")
+    say(f"  {files['size'].sum() / 1e9:.2f} GB would be read; nothing was written (--dry-run)")
+    return {"funnel": steps, "excluded": reasons, "counts": counts}
+
+
+def _stage(
+    card: DatasetCard,
+    source: str,
+    out: str,
+    files: pd.DataFrame,
+    tables: Tables,
+    before: dict[str, Any] | None,
+    inputs: str,
+) -> dict[str, Any]:
+    """Build beside ``out``, then take its place. What an interrupted run has left there is used again."""
+    from orthoray.cluster.session import connect
+
+    connect()
+    staging, old = f"{out}.partial", f"{out}.old"
+    if storage.exists(staging):
+        say(f"  going on with what an earlier run left in {staging}")
+    elif before is not None:
+        storage.clone_tree(out, staging)
+        storage.remove_tree(storage.join(staging, "manifest.json"))
+    try:
+        manifest = build(card, source, staging, files, tables, shards=(before or {}).get("shards"))
+        manifest["inputs"] = inputs
+        audit = storage.join(staging, "audit.json")
+        if before is not None and storage.exists(audit) and before["dataset_id"] != manifest["dataset_id"]:
+            storage.rename(audit, storage.join(staging, f"audit-{before['dataset_id']}.json"))
+        storage.write_json(storage.join(staging, "manifest.json"), manifest)
+        storage.remove_tree(old)
+        if storage.exists(out):
+            storage.rename(out, old)
+        storage.rename(staging, out)
+    except (OrthoRayError, OSError):  # a full disk above all; an interruption leaves its work for the next run
+        with suppress(OSError):
+            storage.remove_tree(staging)
+        raise
+    finally:
+        if storage.exists(old) and not storage.exists(out):
+            storage.rename(old, out)
+        storage.remove_tree(old)
     return manifest
 
 
-def _require_some(images: int, reasons: pd.Series, source: str, card: DatasetCard) -> None:
-    if images == 0:
-        counts = reasons[reasons != ""].value_counts()
-        why = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
-        raise RunError(
-            f"{source}: no image can be used: {why}. Nothing was kept. Check --source and the card '{card.name}'."
-        )
-
-
-def _write_shards(kept: pd.DataFrame, source: str, out: str, card: DatasetCard) -> pa.Table:
-    import ray.data
-
-    shards = shard_count(len(kept))
-    number = kept["patient_id"].map(lambda patient: shard_of(patient, shards))
-    grouped = kept.groupby(number, sort=True)
-    parts = [ray.put(part.reset_index(drop=True)) for _, part in grouped]
-    writer: Any = ShardWriter(parts, source, out, card)
-    dataset = ray.data.range(len(parts), override_num_blocks=len(parts))
-    reports: list[pa.Table] = []
-    table: Any
-    with Progress(len(kept), "writing images", "img") as bar, worker_failures("writing images"):
-        mapped = dataset.map_batches(writer, batch_size=1, batch_format="numpy", num_cpus=1)
-        for table in mapped.iter_batches(batch_size=None, batch_format="pyarrow"):
-            reports.append(table.cast(REPORT))
-            bar.advance(len(table))
-    return pa.concat_tables(reports).sort_by([("series_id", "ascending"), ("slice_index", "ascending")])
-
-
-def _excluded(before: pd.DataFrame, report: pa.Table, card: DatasetCard) -> pa.Table:
-    """Rows refused before pixels were read, and those refused after."""
-    first = pa.Table.from_pandas(
-        before.assign(source=card.source_code)[EXCLUDED.names], schema=EXCLUDED, preserve_index=False
-    )
-    second = report.filter(pa.compute.is_valid(report["stage"])).select(EXCLUDED.names)
-    return pa.concat_tables([first.replace_schema_metadata(None), second])
-
-
 def _tell(manifest: dict[str, Any], out: str) -> None:
-    for step in manifest["funnel"]:
-        say(f"  {step['count']:>9,}  {step['stage']}")
-    for row in manifest["excluded"]:
-        say(f"  {row['count']:>9,}  excluded: {row['stage']} / {row['reason']}")
-    for row in manifest["counts"]:
-        say(f"  {row['modality']}: {row['patients']:,} patients, {row['studies']:,} studies, {row['images']:,} images")
+    _tell_counts(manifest)
+    for reason, count in manifest["review"].items():
+        say(f"  {count:>9,}  to look at: {reason}")
     for task, account in manifest["label_audit"].items():
         why = ", ".join(f"{count:,} {reason}" for reason, count in account["reasons"].items() if count)
         say(
             f"  labels {task}: {account['samples']:,} samples" + (f"; rows of the table not used: {why}" if why else "")
         )
-    files = {"dataset": out, "account": storage.join(out, "manifest.json")}
+    files = {
+        "dataset": out,
+        "account": storage.join(out, "manifest.json"),
+        "flow": storage.join(out, "flow.svg"),
+        "datasheet": storage.join(out, "datasheet.md"),
+    }
     outputs(files, next_step=f"orthoray pretrain CONFIG data.datasets='[{{uri: {out}}}]'")
+
+
+def _tell_counts(account: dict[str, Any]) -> None:
+    for step in account["funnel"]:
+        say(f"  {step['count']:>9,}  {step['stage']}")
+    for row in account["excluded"]:
+        say(f"  {row['count']:>9,}  excluded: {row['stage']} / {row['reason']}")
+    for row in account["counts"]:
+        say(f"  {row['modality']}: {row['patients']:,} patients, {row['studies']:,} studies, {row['images']:,} images")

@@ -1,4 +1,4 @@
-"""Label tables: from the source's CSV to ``labels/<task>.parquet``."""
+"""Label tables: from the source's tables to ``labels/<task>.parquet``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,24 @@ SCHEMA = pa.schema(
         ("label", pa.int64()),
         ("label_source", pa.string()),
         ("class_name", pa.string()),
+        ("event", pa.int64()),
+        ("days", pa.int64()),
+        ("boxes", pa.string()),
     ]
 )
-COLUMN_OF = {"patient": "patient_id", "study": "study_key", "series": "series_key", "image": "image_key"}
+"""``event`` (1 = it happened, 0 = observation ended) and ``days`` to either: of survival labels, else null. ``boxes``
+(JSON, [[slice, x, y, width, height], …] in pixels of the source's image): of findings that were drawn, else null."""
+
+TOLD = ("label", "event", "days", "boxes", "source", "reason")
+"""Columns of `label_table` that are no keys."""
+
+COLUMN_OF = {
+    "patient": "patient_id",
+    "study": "study_key",
+    "series": "series_key",
+    "image": "image_key",
+    "accession": "accession_key",
+}
 
 
 def class_names(task: str) -> list[str]:
@@ -34,10 +49,14 @@ def class_names(task: str) -> list[str]:
 
 
 def label_table(label: LabelTable, tables: Tables) -> pd.DataFrame:
-    """The rows of a card's entry: key columns, ``label`` (int64; NA = empty cell).
+    """The rows of a card's entry.
+
+    Returns:
+        Key columns, ``label`` (Int64; NA = empty cell), ``event`` and ``days`` (Int64, NA where the entry has none),
+        ``boxes``, ``source`` and ``reason`` (text, empty where the entry has none).
 
     Raises:
-        InputError: a missing table or column, or a cell that is no class of the task.
+        InputError: a missing table or column, a cell that is no class of the task, or no number of days.
     """
     keys = tables.keys(label).rename(columns=COLUMN_OF)
     chosen = pd.Series(True, index=keys.index)
@@ -54,7 +73,29 @@ def label_table(label: LabelTable, tables: Tables) -> pd.DataFrame:
             f"cells; classes: {', '.join(names) or 'whole numbers from 0'}). Map cells to classes with `values` in "
             "the card."
         )
-    return keys[chosen].assign(label=values.astype("Int64").reindex(cells.index))
+    return keys[chosen].assign(
+        label=values.astype("Int64").reindex(cells.index),
+        event=_whole(label, tables, label.event, highest=1)[chosen],
+        days=_whole(label, tables, label.days)[chosen],
+        **{name: _text(label, tables, getattr(label, name))[chosen] for name in ("boxes", "source", "reason")},
+    )
+
+
+def _text(label: LabelTable, tables: Tables, column: str) -> pd.Series:
+    """A column as text; all empty where the entry names none."""
+    cells = tables.column(label, column or label.column)
+    return cells if column else pd.Series("", index=cells.index, dtype=str)
+
+
+def _whole(label: LabelTable, tables: Tables, column: str, highest: float = float("inf")) -> pd.Series:
+    """A column of whole numbers from 0 (Int64, NA where empty or where the entry names none)."""
+    cells = _text(label, tables, column)
+    numbers = pd.to_numeric(cells.where(cells != ""), errors="coerce")
+    wrong = (cells != "") & (numbers.isna() | (numbers % 1 != 0) | (numbers < 0) | (numbers > highest))
+    if wrong.any():
+        need = "0 or 1" if highest == 1 else "a whole number from 0"
+        raise InputError(f"{label.table}: {int(wrong.sum())} cell(s) of column {column} are not {need}.")
+    return numbers.astype("Int64")
 
 
 def label_rows(
@@ -76,41 +117,49 @@ def label_rows(
         InputError: a cell that is no class, or two rows that disagree about one sample.
     """
     table = label_table(label, tables).reset_index(drop=True)
-    keys = [name for name in table.columns if name != "label"]
+    keys = [name for name in table.columns if name not in TOLD]
     labelled = table.dropna(subset="label").assign(row=lambda part: part.index)
     columns = [*dict.fromkeys([*keys, label.unit, "patient_id", "stays"])]
     known = images.assign(stays=images["image_id"].isin(kept))[columns].drop_duplicates()
     merged = labelled.merge(known, on=keys, how="inner")
     found = merged[merged["stays"]]
-    samples = found.drop_duplicates([label.unit, "label"])
+    samples = found.drop_duplicates([label.unit, "label", "event", "days", "boxes", "source"])
     if samples[label.unit].duplicated().any():
         raise InputError(
             f"{label.table}: rows disagree about {label.column} of the same {label.unit}; add to `key` in the card, or "
             "correct the table."
         )
     matched, seen = found["row"].nunique(), merged["row"].nunique()
+    unlabelled = table.loc[table["label"].isna(), "reason"]
     account = {
         "rows": len(table),
         "matched": matched,
         "unmatched": len(table) - matched,
         "reasons": {
-            "no label": len(table) - len(labelled),
+            "no label": int((unlabelled == "").sum()),
             "no such image in the source": len(labelled) - seen,
             "its images were excluded": seen - matched,
-        },
+        }
+        | {f"no label: {reason}": int(count) for reason, count in unlabelled[unlabelled != ""].value_counts().items()},
         "samples": len(samples),
     }
-    names = class_names(label.task)
-    rows = pd.DataFrame(
+    return _rows(samples, label).sort_values("sample_id", ignore_index=True), account
+
+
+def _rows(samples: pd.DataFrame, label: LabelTable) -> pd.DataFrame:
+    names = dict(enumerate(class_names(label.task))) or {value: cell for cell, value in label.values.items()}
+    return pd.DataFrame(
         {
             "sample_id": samples[label.unit],
             "patient_id": samples["patient_id"],
             "label": samples["label"].astype("int64"),
-            "label_source": f"{label.table}:{label.column}",
-            "class_name": [names[value] if names else str(value) for value in samples["label"]],
+            "label_source": samples["source"].where(samples["source"] != "", f"{label.table}:{label.column}"),
+            "class_name": [names.get(value, str(value)) for value in samples["label"]],
+            "event": samples["event"],
+            "days": samples["days"],
+            "boxes": samples["boxes"].where(samples["boxes"] != "", None),
         }
     )
-    return rows.sort_values("sample_id", ignore_index=True), account
 
 
 def write_labels(

@@ -66,11 +66,11 @@ def build_manifest(
 def funnel(read: dict[str, int], excluded: pd.DataFrame) -> list[dict[str, Any]]:
     """What there was after every stage, as ``[{stage, count}]``; counts may grow up to the splitting of films."""
     names = {"files": "files found", "frames": "frames read", "images": "images after splitting films"}
-    steps = [{"stage": name, "count": read[key]} for key, name in names.items()]
+    steps: list[dict[str, Any]] = [{"stage": name, "count": read[key]} for key, name in names.items()]
     left = read["images"]
     for stage, name in STAGES.items():
         left -= int((excluded["stage"] == stage).sum())
-        steps.append({"stage": name, "count": left})
+        steps.append({"stage": name, "count": left, "stage_id": stage})
     return steps
 
 

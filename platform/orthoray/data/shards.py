@@ -9,70 +9,92 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orthoray import storage
 from orthoray.data.cards import DatasetCard
-from orthoray.data.codec import encode
-from orthoray.data.schema import IMAGES, INDEX, REPORT
-from orthoray.imaging import Display, UnreadableImageError, display_frames
+from orthoray.data.decoder import in_batches
+from orthoray.data.master import MASTER, master_rows, master_uri
+from orthoray.data.prepare import Made, Outcome, Refused, Treatment, Want, prepare
+from orthoray.data.schema import ACQUISITION, COPIED, FLAGS, IMAGES, NUMBERS, REPORT, VERSION
+from orthoray.data.state import FOLDER, report_uri, write_report
+from orthoray.imaging import UnreadableImageError
+from orthoray.imaging.pseudonyms import Pseudonyms
 
 ROW_GROUP_BYTES = 24 << 20
 ROW_GROUP_ROWS = 256
-BLANK_STD = 1.0
-"""Standard deviation of grey levels (0..255) below which an image shows nothing."""
+FILES_PER_CALL = 8
+NOTHING_SHOWN = ("blank", "too_small")
+LIMITS = ("intensity_low", "intensity_high")
+MADE = ("height", "width", "codec", "sha256", "quality", "phash", "polarity", *LIMITS, "intensity_policy")
+"""Columns that `prepare` fills, beside ``pixels``."""
 
-COPIED = ["image_id", "patient_id", "study_id", "series_id", "site", "modality", "body_part", "laterality", "view"]
-COPIED += ["plane", "visit", "sex", "manufacturer"]
-Grey = npt.NDArray[np.uint8]
+Row = dict[str, Any]
 
 
 class ShardWriter:
-    """Writes one shard: decodes its images in order and reports every one of them.
+    """Writes one shard: has its images made in order and reports every one of them.
 
     Args:
         rows: rows of `orthoray.data.arrange` of each shard, as references into Ray's object store.
+        keys: number of each shard and the key of its report.
         source: URI of the source folder.
         out: folder of the dataset being written.
         card: the source's card.
+        ids: maker of pseudonyms, for the master tier.
     """
 
-    def __init__(self, rows: list[Any], source: str, out: str, card: DatasetCard) -> None:
-        self.rows, self.source, self.out, self.card = rows, source, out, card
+    def __init__(
+        self, rows: list[Any], keys: list[tuple[int, str]], source: str, out: str, card: DatasetCard, ids: Pseudonyms
+    ) -> None:
+        self.rows, self.keys, self.source, self.out, self.card, self.ids = rows, keys, source, out, card, ids
+        self._known: dict[str, Outcome] = {}
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
-        """{"id": numbers of shards} → tables of `REPORT`, row group by row group."""
-        cv2.setNumThreads(1)
-        for number in batch["id"]:
-            yield from self._shard(int(number))
+        """{"id": places in ``keys``} → tables of `REPORT`, row group by row group."""
+        for place in batch["id"]:
+            yield from self._shard(int(place))
 
-    def _shard(self, number: int) -> Iterator[pa.Table]:
+    def _shard(self, place: int) -> Iterator[pa.Table]:
         import ray
 
-        rows: pd.DataFrame = ray.get(self.rows[number])
-        with _parquet(storage.join(self.out, "images", f"shard-{number:05d}.parquet")) as writer:
-            images: list[dict[str, Any]] = []
-            report: list[dict[str, Any]] = []
-            size = 0
-            for record in self._records(rows):
-                report.append({key: value for key, value in record.items() if key != "pixels"})
-                if "pixels" in record:
-                    images.append(record)
-                    size += len(record["pixels"])
-                if len(images) >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+        rows: pd.DataFrame = ray.get(self.rows[place])
+        number, key = self.keys[place]
+        self._known = earlier_outcomes(self.out, number)
+        reports = []
+        with storage.replacing(image_uri(self.out, number)) as uri, open_shard(uri) as writer:
+            for images, report in self._groups(rows):
+                if images:
                     writer.write_table(pa.Table.from_pylist(images, schema=IMAGES))
-                    yield pa.Table.from_pylist(report, schema=REPORT)
-                    images, report, size = [], [], 0
-            if images:
-                writer.write_table(pa.Table.from_pylist(images, schema=IMAGES))
-            yield pa.Table.from_pylist(report, schema=REPORT)
+                reports.append(pa.Table.from_pylist(report, schema=REPORT))
+                yield reports[-1]
+        if self.card.master:
+            made = {row["image_id"] for table in reports for row in table.to_pylist() if row["stage"] is None}
+            self._master(number, rows[rows["image_id"].isin(made)])
+        write_report(storage.join(self.out, FOLDER), number, key, pa.concat_tables(reports))
 
-    def _records(self, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    def _master(self, number: int, rows: pd.DataFrame) -> None:
+        with storage.replacing(master_uri(self.out, number)) as uri, open_shard(uri, MASTER) as writer:
+            for row in master_rows(rows, self.source, self.ids):
+                writer.write_table(pa.Table.from_pylist([row], schema=MASTER))
+
+    def _groups(self, rows: pd.DataFrame) -> Iterator[tuple[list[Row], list[Row]]]:
+        """Images of one row group, and the report of all that was tried for it."""
+        images, report, size = list[Row](), list[Row](), 0
+        for record in self._records(rows):
+            report.append({key: value for key, value in record.items() if key != "pixels"})
+            if "pixels" in record:
+                images.append(record)
+                size += len(record["pixels"])
+            if len(images) >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+                yield images, report
+                images, report, size = [], [], 0
+        yield images, report
+
+    def _records(self, rows: pd.DataFrame) -> Iterator[Row]:
         """The record of every row; the images of a series are numbered without gaps."""
         seen: dict[tuple[str, str], str] = {}
         taken: set[str] = set()
@@ -83,108 +105,100 @@ class ShardWriter:
                 record.update(slice_index=index, slice_count=len(images))
             yield from records
 
-    def _outcomes(self, rows: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Display | UnreadableImageError]]:
-        """Every row with its frame; a file is decoded once for consecutive rows."""
-        last, frames = "", list[Display]()
-        failed: UnreadableImageError | None = None
-        row: dict[str, Any]
-        for row in rows.to_dict("records"):  # type: ignore[assignment]
-            if row["file"] != last:
-                last, frames, failed = row["file"], [], None
-                try:
-                    frames = display_frames(storage.join(self.source, last), self.card.window)
-                except UnreadableImageError as error:
-                    failed = error
-            if failed is None and row["frame"] >= len(frames):
-                yield row, UnreadableImageError("frame_missing", "fewer frames than the header says")
+    def _outcomes(self, rows: pd.DataFrame) -> Iterator[tuple[Row, Outcome]]:
+        """Every row with its image; a file is decoded once for consecutive rows."""
+        records: list[Row] = rows.to_dict("records")  # type: ignore[assignment]
+        treatment = Treatment(self.card.window, self.card.short_side)
+        for row in records:
+            row["made_from"] = _made_from(row, treatment)
+        files = [list(group) for _, group in groupby(records, key=lambda row: row["file"])]
+        new = [file for file in files if any(row["made_from"] not in self._known for row in file)]
+        made = in_batches(prepare, map(self._wanted, new), FILES_PER_CALL, _refused, treatment)
+        for file in files:
+            if all(row["made_from"] in self._known for row in file):
+                yield from ((row, self._known[row["made_from"]]) for row in file)
             else:
-                yield row, failed or frames[row["frame"]]
+                yield from zip(file, next(made)[1], strict=True)
 
-    def _record(
-        self,
-        row: dict[str, Any],
-        outcome: Display | UnreadableImageError,
-        seen: dict[tuple[str, str], str],
-        taken: set[str],
-    ) -> dict[str, Any]:
-        record = {name: row[name] for name in COPIED} | {"source": self.card.source_code}
-        if isinstance(outcome, UnreadableImageError):
-            stage = "quality" if outcome.reason == "blank" else "decode"
+    def _wanted(self, rows: list[Row]) -> tuple[str, list[Want]]:
+        return storage.join(self.source, rows[0]["file"]), [_want(row) for row in rows]
+
+    def _record(self, row: Row, outcome: Outcome, seen: dict[tuple[str, str], str], taken: set[str]) -> Row:
+        record = {name: row[name] for name in COPIED} | {"source": self.card.source_code, "made_from": row["made_from"]}
+        if isinstance(outcome, Refused):
+            stage = "quality" if outcome.reason in NOTHING_SHOWN else "decode"
             return record | {"stage": stage, "reason": outcome.reason, "detail": outcome.detail}
-        image, scale = to_grey(outcome.pixels, row["part"], self.card.short_side)
-        inverted = row["inverted"] == "1"
-        image = 255 - image if inverted else image
-        quality = measure(image)
-        if quality["std"] < BLANK_STD:
-            return record | {"stage": "quality", "reason": "blank", "detail": f"std {quality['std']:.2f} of 255"}
-        digest = hashlib.sha256(image.tobytes()).hexdigest()
-        same = (row["patient_id"], f"{digest} {image.shape}")
+        fields = outcome.fields
+        same = (row["patient_id"], f"{fields['sha256']} {fields['height']} {fields['width']}")
         if same in seen:
             return record | {"stage": "duplicates", "reason": "same_pixels", "detail": seen[same]}
         if row["image_id"] in taken:
             return record | {"stage": "duplicates", "reason": "same_identifier", "detail": "its pixels differ"}
         seen[same] = row["image_id"]
         taken.add(row["image_id"])
-        return record | self._image(row, outcome, image, scale, inverted) | {"quality": quality, "sha256": digest}
-
-    def _image(
-        self, row: dict[str, Any], outcome: Display, image: Grey, scale: float, inverted: bool
-    ) -> dict[str, Any]:
-        numbers = {
-            "row_spacing_mm": row["row_spacing_mm"] * scale,
-            "col_spacing_mm": row["col_spacing_mm"] * scale,
-            "intensity_low": outcome.low,
-            "intensity_high": outcome.high,
-            "age": row["age"],
-            "field_strength_t": row["field_strength_t"],
-        }
-        days = row["days_from_baseline"]
-        return {
-            **{name: None if math.isnan(value) else value for name, value in numbers.items()},
-            "days_from_baseline": None if math.isnan(days) else int(days),
-            "height": image.shape[0],
-            "width": image.shape[1],
-            "codec": "png",
-            "intensity_policy": outcome.policy + ("+inverted" if inverted else ""),
-            "pixels": encode(image),
-        }
+        acquisition = {field.name: _known(row[field.name]) for field in ACQUISITION}
+        flags = {name: bool(row[name]) for name in FLAGS}
+        return record | fields | _numbers(row, outcome) | flags | {"acquisition": acquisition}
 
 
-def to_grey(pixels: npt.NDArray[np.float32], part: str, short_side: int) -> tuple[Grey, float]:
-    """Quantise to 8 bits, cut out a half (``R`` = image-left, ``L`` = image-right), reduce.
-
-    An odd width gives the middle column to the image-right half.
-
-    Returns:
-        (h, w) uint8, and by how much a pixel grew.
-    """
-    middle = pixels.shape[1] // 2
-    pixels = pixels[:, :middle] if part == "R" else pixels[:, middle:] if part == "L" else pixels
-    image = np.rint(pixels * 255.0).astype(np.uint8)
-    scale = min(image.shape) / short_side
-    if scale <= 1.0:
-        return np.ascontiguousarray(image), 1.0
-    size = (round(image.shape[1] / scale), round(image.shape[0] / scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
+def _known(value: Any) -> Any:
+    return None if value == "" or (isinstance(value, float) and math.isnan(value)) else value
 
 
-def measure(image: Grey) -> dict[str, float]:
-    """The measures of `orthoray.data.schema.QUALITY`."""
+def _want(row: Row) -> Want:
+    return Want(int(row["frame"]), row["part"], row["inverted"] == "1", row["modality"])
+
+
+def _made_from(row: Row, treatment: Treatment) -> str:
+    text = repr((VERSION, row["version"], _want(row), treatment))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def earlier_outcomes(out: str, number: int) -> dict[str, Outcome]:
+    """What an earlier run made of the rows of a shard, by ``made_from``; images that it excluded later are left out."""
+    report, shard = report_uri(storage.join(out, FOLDER), number), image_uri(out, number)
+    if not (storage.exists(report) and storage.exists(shard)):
+        return {}
+    pixels = storage.read_table(shard, columns=["image_id", "pixels"])
+    held = dict(zip(pixels["image_id"].to_pylist(), pixels["pixels"].to_pylist(), strict=True))
+    rows = storage.read_table(report).to_pylist()
+    images = {row["image_id"]: row for row in rows if row["stage"] is None and row["image_id"] in held}
+    known: dict[str, Outcome] = {}
+    for row in rows:
+        image = images.get(row["detail"] if row["reason"] == "same_pixels" else row["image_id"])
+        if row["stage"] == "decode" or row["reason"] in NOTHING_SHOWN:
+            known[row["made_from"]] = Refused(row["reason"], row["detail"])
+        elif image is not None and row["reason"] in (None, "same_pixels"):
+            fields = {name: image[name] for name in MADE} | {"pixels": held[image["image_id"]]}
+            known[row["made_from"]] = Made(fields, image["scale"])
+    return known
+
+
+def _refused(wanted: tuple[str, list[Want]], error: UnreadableImageError) -> list[Outcome]:
+    return [Refused(error.reason, error.detail)] * len(wanted[1])
+
+
+def _numbers(row: Row, made: Made) -> Row:
+    """Numbers of a row as columns of the dataset; NaN becomes null."""
+    numbers = {name: row[name] for name in NUMBERS}
+    numbers |= {f"{way}_spacing_mm": row[f"{way}_spacing_mm"] * made.scale for way in ("row", "col")}
+    days = row["days_from_baseline"]
+    limits = {name: made.fields[name] for name in LIMITS if made.fields[name] is not None}
     return {
-        "mean": float(image.mean()),
-        "std": float(image.std()),
-        "sharpness": float(cv2.Laplacian(image, cv2.CV_32F).var()),
-        "saturated": float(((image == 0) | (image == 255)).mean()),
+        "scale": made.scale,
+        **{name: None if math.isnan(value) else value for name, value in (numbers | limits).items()},
+        "days_from_baseline": None if math.isnan(days) else int(days),
     }
 
 
+def image_uri(out: str, number: int) -> str:
+    """Where a shard of images lies."""
+    return storage.join(out, "images", f"shard-{number:05d}.parquet")
+
+
 @contextmanager
-def _parquet(uri: str) -> Iterator[pq.ParquetWriter]:
+def open_shard(uri: str, schema: pa.Schema = IMAGES) -> Iterator[pq.ParquetWriter]:
+    """A Parquet writer for a shard; pixels are compressed already, so nothing else is."""
     filesystem, path = storage.arrow_fs(uri)
-    with filesystem.open_output_stream(path) as stream, pq.ParquetWriter(stream, IMAGES, compression="none") as writer:
+    with filesystem.open_output_stream(path) as stream, pq.ParquetWriter(stream, schema, compression="none") as writer:
         yield writer
-
-
-def index_rows(report: pa.Table) -> pa.Table:
-    """The rows of the index among reported ones."""
-    return report.filter(pa.compute.is_null(report["stage"])).select(INDEX.names)

@@ -3,54 +3,98 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+import time
+from dataclasses import asdict, fields
+from typing import Any
 
 import pandas as pd
 
 from orthoray import storage
 from orthoray.data.cards import DatasetCard
+from orthoray.data.decoder import in_batches
 from orthoray.data.failures import worker_failures
-from orthoray.imaging import ImageFacts, UnreadableImageError, is_raster, read_facts
+from orthoray.data.state import IngestState
+from orthoray.imaging import ImageFacts, UnreadableImageError, read_facts, sniff
 from orthoray.imaging.pseudonyms import Pseudonyms
 from orthoray.progress import Progress
 
-if TYPE_CHECKING:
-    import numpy as np
-
 BLOCK_FILES = 64
-NUMBERS = ("position_mm", "row_spacing_mm", "col_spacing_mm", "day", "years", "field_strength_t")
-IDENTIFIERS = {"patient": "patient", "study_uid": "study", "series_uid": "series", "image_uid": "image"}
+FILES_PER_CALL = 16
+KEEP_EVERY_S = 20.0
+"""Seconds of reading after which the facts read so far are kept for the next run."""
+
+IDENTIFIERS = {
+    "patient": "patient",
+    "study_uid": "study",
+    "series_uid": "series",
+    "image_uid": "image",
+    "accession": "accession",
+}
 """Fields of ImageFacts that identify a person → kind of their pseudonym."""
 
+READERS = {"dicom": "dicom", "hdf5": "hdf5", "npy": "npy", **dict.fromkeys(("png", "jpeg", "tiff"), "images")}
+"""Kind of a file by its content → the card's reader that takes it."""
 
-def survey(files: list[str], source: str, card: DatasetCard, ids: Pseudonyms) -> pd.DataFrame:
+COLUMN_TYPES = {"str": "str", "int": "int64", "float": "float64", "bool": "bool", "date | None": "float64"}
+"""Annotation of a field of ImageFacts → type of its column."""
+
+
+def survey(
+    files: pd.DataFrame, source: str, card: DatasetCard, ids: Pseudonyms, state: IngestState | None = None
+) -> pd.DataFrame:
     """Read all headers on Ray Data.
 
     Args:
-        files: paths relative to ``source``.
+        files: ``file`` (path relative to ``source``), ``file_key``, ``version``.
         source: URI of the source folder.
         card: says which kind of files is expected.
         ids: maker of pseudonyms.
+        state: facts of an earlier run; files that it knows are not read again. None = read all, keep nothing.
 
     Returns:
-        One row per frame: ``file, frame``, ids, the facts of `ImageFacts`, ``day`` as a day number (NaN = unknown);
-        a file that cannot be read has one row with ``stage``, ``reason`` and ``detail``.
+        One row per frame: ``file, file_key, version, frame``, ids, the facts of `ImageFacts`, ``day`` as a day number
+        (NaN = unknown); a file that cannot be read has one row with ``stage``, ``reason`` and ``detail``.
     """
+    known = state.surveyed(files) if state is not None else None
+    parts = [] if known is None else [known]
+    rest = files if known is None else files[~files["version"].isin(set(known["version"]))]
+    with Progress(len(files), "reading headers", "files") as bar:
+        bar.start_at(len(files) - len(rest))
+        parts += _read(rest, source, card, ids, state, bar)
+    table = pd.concat(parts, ignore_index=True).sort_values(["file", "frame"], ignore_index=True)
+    return _typed(table)
+
+
+def _read(
+    files: pd.DataFrame, source: str, card: DatasetCard, ids: Pseudonyms, state: IngestState | None, bar: Progress
+) -> list[pd.DataFrame]:
     import ray.data
 
+    if files.empty:
+        return []
     blocks = max(1, math.ceil(len(files) / BLOCK_FILES))
-    dataset = ray.data.from_items([{"file": file} for file in files], override_num_blocks=blocks)
+    dataset = ray.data.from_pandas(files[["file", "file_key", "version"]]).repartition(blocks)
     reader: Any = HeaderReader(source, card.reader, ids)
-    rows = dataset.map_batches(reader, batch_format="numpy", batch_size=None, num_cpus=1)
+    rows = dataset.map_batches(reader, batch_format="pandas", batch_size=None, num_cpus=1)
     parts: list[pd.DataFrame] = []
+    kept, last = 0, time.monotonic()
     part: Any
-    with Progress(len(files), "reading headers", "files") as bar, worker_failures("reading headers"):
+    with worker_failures("reading headers"):
         for part in rows.iter_batches(batch_size=None, batch_format="pandas"):
-            parts.append(part)
+            parts.append(_typed(part))
             bar.advance(part["file"].nunique())
-    table = pd.concat(parts, ignore_index=True)
-    return table.astype(dict.fromkeys(NUMBERS, "float64"))  # a column of nothing but NaN comes back as objects
+            if state is not None and time.monotonic() - last > KEEP_EVERY_S:
+                state.add_survey(pd.concat(parts[kept:], ignore_index=True))
+                kept, last = len(parts), time.monotonic()
+    if state is not None and parts[kept:]:
+        state.add_survey(pd.concat(parts[kept:], ignore_index=True))
+    return parts
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns of nothing but missing values come back as objects; give all the type of their field."""
+    types = {field.name: COLUMN_TYPES[str(field.type)] for field in fields(ImageFacts) if field.name in table.columns}
+    return table.astype(types)
 
 
 class HeaderReader:
@@ -59,24 +103,42 @@ class HeaderReader:
     def __init__(self, source: str, reader: str, ids: Pseudonyms) -> None:
         self.source, self.reader, self.ids = source, reader, ids
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> pd.DataFrame:
-        """{"file": (n,)} → the rows of `survey`."""
-        return pd.DataFrame([row for file in batch["file"] for row in self._rows(str(file))])
+    def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
+        """Rows ``file, file_key, version`` → the rows of `survey`."""
+        uris = [storage.join(self.source, str(file)) for file in batch["file"]]
+        results = in_batches(facts_of, uris, FILES_PER_CALL, _failed, self.reader)
+        rows = []
+        for file, (_, result) in zip(batch.to_dict("records"), results, strict=True):
+            facts, failed = result
+            rows += [self._row(file, fact, failed) for fact in facts]
+        return pd.DataFrame(rows)
 
-    def _rows(self, file: str) -> list[dict[str, Any]]:
-        failed = ("", "", "")
-        try:
-            if is_raster(file) != (self.reader == "images"):
-                raise UnreadableImageError("other_format", f"the card's reader is '{self.reader}'")
-            facts = read_facts(storage.join(self.source, file))
-        except UnreadableImageError as error:
-            facts, failed = [ImageFacts()], ("read", error.reason, error.detail)
-        return [self._row(file, fact, failed) for fact in facts]
-
-    def _row(self, file: str, fact: ImageFacts, failed: tuple[str, str, str]) -> dict[str, Any]:
+    def _row(self, file: dict[Any, Any], fact: ImageFacts, failed: tuple[str, str, str]) -> dict[str, Any]:
         row = asdict(fact)
         row["day"] = float(fact.day.toordinal()) if fact.day else math.nan
         for field, kind in IDENTIFIERS.items():
             row[f"{kind}_key"] = self.ids.make(kind, str(row.pop(field)))
         stage, reason, detail = failed
-        return {"file": file, **row, "stage": stage, "reason": reason, "detail": detail}
+        return {**file, **row, "stage": stage, "reason": reason, "detail": detail}
+
+
+Facts = tuple[list[ImageFacts], tuple[str, str, str]]
+"""Facts of a file's frames; and stage, reason and detail if it cannot be read (then of one frame that has none)."""
+
+
+def facts_of(uris: list[str], reader: str) -> list[Facts]:
+    """Facts of some files. Runs in a guarded child process."""
+    return [_facts(uri, reader) for uri in uris]
+
+
+def _facts(uri: str, reader: str) -> Facts:
+    try:
+        if READERS[sniff(uri)] != reader:
+            raise UnreadableImageError("other_format", f"the card's reader is '{reader}'")
+        return read_facts(uri), ("", "", "")
+    except UnreadableImageError as error:
+        return _failed(uri, error)
+
+
+def _failed(_: str, error: UnreadableImageError) -> Facts:
+    return [ImageFacts()], ("read", error.reason, error.detail)

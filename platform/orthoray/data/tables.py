@@ -1,35 +1,61 @@
-"""CSV tables of a source: read once, joined on pseudonyms."""
+"""Tables of a source: files read once, or made by its adapter; joined on pseudonyms."""
 
 from __future__ import annotations
 
-import io
+import hashlib
 from collections.abc import Iterable
+from functools import cached_property
 
 import pandas as pd
 
 from orthoray import storage
 from orthoray.data.cards import TableJoin
+from orthoray.data.sources.adapters import Makers, makers
+from orthoray.data.sources.options import AdapterOptions
+from orthoray.data.sources.sheet import read_cells
 from orthoray.errors import InputError, nearest
 from orthoray.imaging.pseudonyms import Pseudonyms
 
-HASHED = ("patient", "study", "series", "image")
+HASHED = ("patient", "study", "series", "image", "accession")
 
 
 class Tables:
-    """The tables of a source. Identifying cells are replaced by pseudonyms as soon as they are read."""
+    """The tables of a source. Identifying cells are replaced by pseudonyms as soon as they are read.
 
-    def __init__(self, source: str, ids: Pseudonyms) -> None:
-        self.source, self.ids = source, ids
-        self._read: dict[str, pd.DataFrame] = {}
+    Args:
+        source: URI of the source folder.
+        ids: maker of pseudonyms.
+        adapter: the card's adapter, if it has one.
+        images: paths of the images relative to ``source``, for the adapter; None = it lists the folder.
+    """
 
-    def column(self, join: TableJoin, column: str) -> pd.Series:
-        """A column as text, empty cells as empty text; InputError names the nearest column."""
-        table = self._table(join.table)
-        if column not in table.columns:
-            raise InputError(f"{join.table}: no column '{column}'.{nearest(column, table.columns)}")
-        return table[column]
+    def __init__(
+        self,
+        source: str,
+        ids: Pseudonyms,
+        adapter: AdapterOptions | None = None,
+        images: Iterable[str] | None = None,
+    ) -> None:
+        self.source, self.ids, self.adapter = source, ids, adapter
+        self._images = images
+        self._read: dict[tuple[str, ...], pd.DataFrame] = {}
 
-    def check(self, join: TableJoin, columns: Iterable[str]) -> None:
+    def column(self, join: TableJoin, column: str | list[str]) -> pd.Series:
+        """A column as text, empty cells as empty text; of several columns the first filled cell of each row.
+
+        Raises:
+            InputError: a missing table or column (names the nearest), or a table that cannot be read.
+        """
+        table = self._table(join)
+        names = [column] if isinstance(column, str) else column
+        cells = pd.Series("", index=table.index, dtype=str)
+        for name in names:
+            if name not in table.columns:
+                raise InputError(f"{join.table}: no column '{name}'.{nearest(name, table.columns)}")
+            cells = cells.where(cells != "", table[name].mask(table[name].isin(join.missing), ""))
+        return cells
+
+    def check(self, join: TableJoin, columns: Iterable[str | list[str]]) -> None:
         """InputError if the table or one of the columns is missing."""
         for column in [*join.key.values(), *columns]:
             self.column(join, column)
@@ -44,14 +70,37 @@ class Tables:
         """Pseudonyms of a column if ``fact`` identifies; the column itself otherwise."""
         return cells.map(lambda cell: self.ids.make(fact, cell)) if fact in HASHED else cells
 
-    def _table(self, name: str) -> pd.DataFrame:
+    def digest(self, join: TableJoin) -> str:
+        """SHA-256 of the table as it is used: the same cells under the same names give the same text."""
+        table = self._table(join)
+        digest = hashlib.sha256("\x1f".join(table.columns).encode(errors="surrogatepass"))
+        for column in table.columns:
+            digest.update(b"\x1e" + "\x1f".join(table[column]).encode(errors="surrogatepass"))
+        return digest.hexdigest()
+
+    def _table(self, join: TableJoin) -> pd.DataFrame:
+        name = (join.table, *join.header)
         if name not in self._read:
-            uri = storage.join(self.source, name)
-            if not storage.exists(uri):
-                raise InputError(f"{uri}: this table of the card is missing. Put it there, or take it out of the card.")
-            try:
-                table = pd.read_csv(io.BytesIO(storage.read_bytes(uri)), dtype=str, keep_default_na=False)
-            except (ValueError, UnicodeDecodeError) as error:
-                raise InputError(f"{uri}: not a CSV table ({type(error).__name__}).") from None
-            self._read[name] = table.apply(lambda cells: cells.str.strip())
+            self._read[name] = self._made(join) if join.adapter else self._file(join)
         return self._read[name]
+
+    def _file(self, join: TableJoin) -> pd.DataFrame:
+        uri = storage.join(self.source, join.table)
+        if not storage.exists(uri):
+            raise InputError(f"{uri}: this table of the card is missing. Put it there, or take it out of the card.")
+        return read_cells(uri, uri, join.header or None)
+
+    def _made(self, join: TableJoin) -> pd.DataFrame:
+        adapter, _, name = join.table.partition(":")
+        if name not in self._makers:
+            known = ", ".join(self._makers)
+            raise InputError(
+                f"{join.table}: adapter '{adapter}' has no such table.{nearest(name, self._makers)} It has {known}."
+            )
+        return self._makers[name]().reset_index(drop=True)
+
+    @cached_property
+    def _makers(self) -> Makers:
+        if self.adapter is None:
+            raise InputError("the card joins on a table of an adapter, and names none (`adapter`).")
+        return makers(self.adapter, self.source, self._images)

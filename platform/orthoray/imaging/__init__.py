@@ -1,17 +1,22 @@
 """One image file in, pixels and facts out."""
 
+from orthoray.imaging.containers import hdf5_attributes
 from orthoray.imaging.display import Display, display_frames, read_display
 from orthoray.imaging.facts import ImageFacts, read_facts
-from orthoray.imaging.files import UnreadableImageError, is_raster
-from orthoray.imaging.stored import read_stored
+from orthoray.imaging.files import REASONS, UnreadableImageError, is_raster, sniff
+from orthoray.imaging.stored import count_frames, read_stored
 
 __all__ = [
+    "REASONS",
     "Display",
     "ImageFacts",
     "UnreadableImageError",
+    "count_frames",
     "display_frames",
+    "hdf5_attributes",
     "is_raster",
     "read_display",
     "read_facts",
     "read_stored",
+    "sniff",
 ]

@@ -1,214 +1,248 @@
-"""What an image's header says: identity, modality, geometry, time."""
+"""What an image's header says: identity, modality, geometry, acquisition, time."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from orthoray.imaging.files import UnreadableImageError, is_raster, read_dicom
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-MODALITIES = {"CR": "XR", "DX": "XR", "RG": "XR", "MR": "MR"}
-BODY_PARTS = {"KNEE": "knee", "HIP": "hip", "SHOULDER": "shoulder", "ANKLE": "ankle", "LEG": "knee"}
-AXIS_COSINE = 0.8
-"""A stack belongs to a plane if its normal is this close to the axis (cosine)."""
+from orthoray.imaging import vocabulary
+from orthoray.imaging.acquisition import Acquisition, read_acquisition
+from orthoray.imaging.containers import hdf5_attributes
+from orthoray.imaging.files import UnreadableImageError, read_dicom, sniff
+from orthoray.imaging.films import pixel_scale, read_view
+from orthoray.imaging.flags import image_words, kind_of, read_flags, read_modality
+from orthoray.imaging.frames import FileHeader, FrameHeader
+from orthoray.imaging.geometry import centre_of, is_orientation, plane_of, position_along
+from orthoray.imaging.laterality import read_laterality
+from orthoray.imaging.limits import MAX_FRAMES
+from orthoray.imaging.regions import read_body_part
+from orthoray.imaging.stored import count_frames
 
 OLDEST = 90.0
 """Ages above 89 years are given as 90, because few people are that old (45 CFR 164.514(b)(2)(i)(C))."""
 
+ORIENTATION = ("row_x", "row_y", "row_z", "column_x", "column_y", "column_z")
+ORIGIN = ("origin_x_mm", "origin_y_mm", "origin_z_mm")
+"""Fields that hold ImageOrientationPatient and ImagePositionPatient."""
+
 
 @dataclass(frozen=True)
-class ImageFacts:
-    """Facts of one frame. The ``*_uid``, ``patient`` and ``day`` fields identify a person: they are hashed at once.
+class ImageFacts(Acquisition):
+    """Facts of one frame, in one flat row.
+
+    ``patient``, the ``*_uid``, ``accession`` and ``day`` identify a person: the caller hashes them at once. All other
+    text is of closed vocabularies, save the names of products. Numbers are NaN where unknown.
 
     Attributes:
-        frame: index within its file.
+        frame: index within its file. instance: InstanceNumber, 0 if unknown.
         modality: XR or MR; ``""`` for anything else.
-        laterality: L, R, B (both) or U (unknown).
+        body_part: a term of `vocabulary.BODY_PARTS`, or ``""``.
+        body_part_conflict: BodyPartExamined and the series' description name different parts.
+        laterality: L, R, B (both) or U (unknown); its source and confidence are those of `imaging.laterality`.
+        view: of a film, as `films.read_view`.
         plane: sagittal, coronal, axial, oblique; ``none`` without orientation.
-        position_mm: place along the normal of the stack; NaN without geometry.
-        stack: key of images of one series that belong to one stack (size, spacing, orientation, echo, time …).
+        position_mm: place along the normal (row x column).
+        row_x … column_z, origin_x_mm …: ImageOrientationPatient and ImagePositionPatient.
+        centre_x_mm: x of the image's centre; positive is towards the patient's left.
+        row_spacing_mm, col_spacing_mm: size of a pixel; ``spacing_source`` as `films.PixelScale`.
+        rows, columns: size of the frame in pixels.
+        stack: opaque key. Images of a series with different keys are of different stacks; those of the same key are
+            divided further when the whole series is known, by orientation and by the numbers that follow.
+        temporal, echo, acquisition, in_stack: positions in time, among echoes, acquisitions and slices; 0 if unknown.
         day: study date; years: age at the study.
         kind: ``localiser`` or ``derived`` where the header says so, else ``""``.
+        stitched, burned_in, overlay, screenshot, implant: as `flags.Flags`.
     """
 
     patient: str = ""
     study_uid: str = ""
     series_uid: str = ""
     image_uid: str = ""
+    accession: str = ""
     frame: int = 0
     instance: int = 0
     modality: str = ""
     body_part: str = ""
+    body_part_conflict: bool = False
     laterality: str = "U"
+    laterality_source: str = ""
+    laterality_confidence: float = 0.0
     view: str = ""
     plane: str = "none"
     position_mm: float = math.nan
+    row_x: float = math.nan
+    row_y: float = math.nan
+    row_z: float = math.nan
+    column_x: float = math.nan
+    column_y: float = math.nan
+    column_z: float = math.nan
+    origin_x_mm: float = math.nan
+    origin_y_mm: float = math.nan
+    origin_z_mm: float = math.nan
+    centre_x_mm: float = math.nan
     row_spacing_mm: float = math.nan
     col_spacing_mm: float = math.nan
+    spacing_source: str = ""
+    rows: int = 0
+    columns: int = 0
     stack: str = ""
+    temporal: int = 0
+    echo: int = 0
+    acquisition: int = 0
+    in_stack: int = 0
     day: date | None = None
     years: float = math.nan
     sex: str = ""
-    manufacturer: str = ""
-    field_strength_t: float = math.nan
     kind: str = ""
+    stitched: bool = False
+    burned_in: bool = False
+    overlay: bool = False
+    screenshot: bool = False
+    implant: bool = False
+
+
+Fields = dict[str, Any]
 
 
 def read_facts(uri: str) -> list[ImageFacts]:
-    """Facts of every frame of a file, from the header alone.
+    """Facts of every frame of a file, from the header alone; pictures and arrays have next to none.
 
     Raises:
-        UnreadableImageError: not an image, or a header that cannot be parsed.
+        UnreadableImageError: not an image, one with more frames than the limits, or a header that cannot be parsed.
     """
-    if is_raster(uri):
-        return [ImageFacts()]
+    kind = sniff(uri)
+    if kind != "dicom":
+        patient = hdf5_attributes(uri).get("patient_id", "") if kind == "hdf5" else ""
+        return [ImageFacts(patient=patient, frame=frame, instance=frame) for frame in range(count_frames(uri))]
     dataset = read_dicom(uri, pixels=False)
     if "Rows" not in dataset or "Columns" not in dataset:
         raise UnreadableImageError("no_pixels", "the object holds no image")
     try:
-        frames = int(dataset.get("NumberOfFrames", 1) or 1)
-        return [_frame_facts(dataset, index) for index in range(frames)]
+        return facts_of(dataset)
+    except UnreadableImageError:
+        raise
     except Exception as error:  # the message may quote the header: only its type goes on
         raise UnreadableImageError("header_unreadable", type(error).__name__) from None
 
 
-def plane_of(orientation: Sequence[float]) -> str:
-    """Plane of a stack from ImageOrientationPatient (six direction cosines, LPS)."""
-    normal = _normal(orientation)
-    axis = int(np.argmax(np.abs(normal)))
-    return ("sagittal", "coronal", "axial")[axis] if abs(normal[axis]) >= AXIS_COSINE else "oblique"
+def facts_of(dataset: Any) -> list[ImageFacts]:
+    """Facts of every frame of a parsed data set."""
+    file = FileHeader(dataset)
+    first = FrameHeader(file, 0)
+    count = max(1, first.integer("NumberOfFrames"))
+    if count > MAX_FRAMES:
+        raise UnreadableImageError("too_large", f"{count} frames")
+    common = _identity(first)
+    return [_frame_facts(FrameHeader(file, index), common) for index in range(count)]
 
 
-def _frame_facts(dataset: Any, frame: int) -> ImageFacts:
-    group = _Group(dataset, frame)
-    orientation = _numbers(group.find("ImageOrientationPatient"), 6)
-    position = _numbers(group.find("ImagePositionPatient"), 3)
-    spacing = _numbers(group.find("PixelSpacing") or group.find("ImagerPixelSpacing"), 2)
-    located = orientation is not None and position is not None
+def _frame_facts(frame: FrameHeader, common: Fields) -> ImageFacts:
+    subject = frame.common(_subject, "FrameAnatomySequence")
+    modality = subject["modality"]
+    acquisition = read_acquisition(frame, modality)
+    scale = pixel_scale(frame, modality, acquisition.magnification)
+    kind = kind_of(frame, modality)
+    rows, columns = frame.integer("Rows"), frame.integer("Columns")
+    flags = read_flags(frame, modality, rows * scale.row_mm)
+    spacing = (scale.row_mm, scale.column_mm)
     return ImageFacts(
-        patient=str(dataset.get("PatientID", "") or ""),
-        study_uid=str(dataset.get("StudyInstanceUID", "") or ""),
-        series_uid=str(dataset.get("SeriesInstanceUID", "") or ""),
-        image_uid=str(dataset.get("SOPInstanceUID", "") or ""),
-        frame=frame,
-        instance=int(dataset.get("InstanceNumber", 0) or 0),
-        modality=MODALITIES.get(str(dataset.get("Modality", "")), ""),
-        body_part=_body_part(dataset),
-        laterality=_laterality(group),
-        view=str(dataset.get("ViewPosition", "") or "").upper()[:8],
-        plane=plane_of(orientation) if orientation is not None else "none",
-        position_mm=float(np.dot(_normal(orientation), position)) if located else math.nan,  # type: ignore[arg-type]
-        row_spacing_mm=spacing[0] if spacing else math.nan,
-        col_spacing_mm=spacing[1] if spacing else math.nan,
-        stack=_stack(dataset, group, orientation, spacing),
-        day=_day(dataset.get("StudyDate")),
-        years=_years(dataset),
-        sex=sex if (sex := str(dataset.get("PatientSex", "") or "").upper()) in ("M", "F", "O") else "",
-        manufacturer=str(dataset.get("Manufacturer", "") or "").strip()[:40],
-        field_strength_t=_number(dataset.get("MagneticFieldStrength")),
-        kind=_kind(dataset),
+        **common,
+        **subject,
+        **vars(acquisition),
+        **_geometry(frame, modality, kind, spacing, (rows, columns)),
+        **vars(flags),
+        frame=frame.index,
+        instance=frame.integer("InstanceNumber"),
+        row_spacing_mm=spacing[0],
+        col_spacing_mm=spacing[1],
+        spacing_source=scale.source,
+        rows=rows,
+        columns=columns,
+        stack=_stack_key(frame, spacing, (rows, columns)),
+        temporal=frame.integer("TemporalPositionIndex", "TemporalPositionIdentifier"),
+        echo=frame.integer("EchoNumbers"),
+        acquisition=frame.integer("FrameAcquisitionNumber", "AcquisitionNumber"),
+        in_stack=frame.integer("InStackPositionNumber"),
+        kind=kind,
     )
 
 
-class _Group:
-    """Looks an attribute up in the frame's functional groups, the shared ones, then the data set itself."""
-
-    def __init__(self, dataset: Dataset, frame: int) -> None:
-        own = list(dataset.get("PerFrameFunctionalGroupsSequence", []))
-        shared = list(dataset.get("SharedFunctionalGroupsSequence", []))
-        groups = [*own[frame : frame + 1], *shared]
-        self.places = [item for group in groups for element in group for item in _items(element)] + [dataset]
-
-    def find(self, name: str) -> Any:
-        for place in self.places:
-            value = place.get(name)
-            if value is not None and value != "":
-                return value
-        return None
+def _identity(frame: FrameHeader) -> Fields:
+    sex = frame.text("PatientSex").upper()
+    return {
+        "patient": frame.text("PatientID"),
+        "study_uid": frame.text("StudyInstanceUID"),
+        "series_uid": frame.text("SeriesInstanceUID"),
+        "image_uid": frame.text("SOPInstanceUID"),
+        "accession": frame.text("AccessionNumber"),
+        "day": _day(frame.text("StudyDate")),
+        "years": _years(frame),
+        "sex": sex if sex in ("M", "F", "O") else "",
+    }
 
 
-def _items(element: Any) -> list[Any]:
-    return list(element.value) if element.VR == "SQ" else []
+def _subject(frame: FrameHeader) -> Fields:
+    """What is shown, from which side."""
+    modality = read_modality(frame)
+    part, conflict = read_body_part(frame)
+    side = read_laterality(frame, modality, part)
+    return {
+        "modality": modality,
+        "body_part": part,
+        "body_part_conflict": conflict,
+        "laterality": side.side,
+        "laterality_source": side.source,
+        "laterality_confidence": side.confidence,
+        "view": read_view(frame) if modality == "XR" else "",
+    }
 
 
-def _normal(orientation: Sequence[float]) -> np.ndarray:
-    row, column = np.array(orientation[:3], float), np.array(orientation[3:], float)
-    return np.cross(row, column)
+def _geometry(
+    frame: FrameHeader, modality: str, kind: str, spacing: tuple[float, float], shape: tuple[int, int]
+) -> Fields:
+    orientation = frame.numbers("ImageOrientationPatient", 6)
+    if orientation is None or not is_orientation(orientation):
+        told = vocabulary.plane(frame.text("SeriesDescription")) if modality == "MR" and kind == "derived" else ""
+        return {"plane": told or "none"}
+    fields: Fields = dict(zip(ORIENTATION, orientation, strict=True)) | {"plane": plane_of(orientation)}
+    position = frame.numbers("ImagePositionPatient", 3)
+    if position is None:
+        return fields
+    fields |= dict(zip(ORIGIN, position, strict=True))
+    fields["centre_x_mm"] = centre_of(orientation, position, spacing, shape)[0]
+    return fields | {"position_mm": position_along(orientation, position)}
 
 
-def _stack(dataset: Any, group: _Group, orientation: list[float] | None, spacing: list[float] | None) -> str:
-    """Images of one series with the same key form one stack; the key holds nothing that identifies a person."""
-    turned = ",".join(f"{value + 0.0:.2f}" for value in orientation) if orientation else ""
-    echo = group.find("EchoTime") or group.find("EffectiveEchoTime") or ""
+def _stack_key(frame: FrameHeader, spacing: tuple[float, float], shape: tuple[int, int]) -> str:
+    """Images with different keys are of different stacks. The words behind it are hidden by a digest."""
     parts = [
-        dataset.Rows,
-        dataset.Columns,
-        turned,
-        echo,
-        dataset.get("EchoNumbers", ""),
-        dataset.get("AcquisitionNumber", ""),
-        *[f"{value:.3f}" for value in spacing or ()],
+        *shape,
+        *(f"{value:.3f}" for value in spacing),
+        f"{frame.number('EffectiveEchoTime', 'EchoTime'):.2f}",
+        f"{frame.number('DiffusionBValue'):.0f}",
+        *image_words(frame)[2:],
+        frame.text("StackID"),
     ]
-    return "|".join(str(part) for part in [*parts, group.find("TemporalPositionIdentifier") or ""])
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:12]
 
 
-def _laterality(group: _Group) -> str:
-    for name in ("ImageLaterality", "Laterality", "FrameLaterality"):
-        value = str(group.find(name) or "").upper()
-        if value in ("L", "R", "B"):
-            return value
-    return "U"
-
-
-def _body_part(dataset: Any) -> str:
-    text = str(dataset.get("BodyPartExamined", "") or "").upper()
-    return next((name for word, name in BODY_PARTS.items() if word in text), text.lower()[:16])
-
-
-def _kind(dataset: Any) -> str:
-    words = [str(word).upper() for word in dataset.get("ImageType", []) or []]
-    if "LOCALIZER" in words:
-        return "localiser"
-    return "derived" if words[:1] == ["DERIVED"] and MODALITIES.get(str(dataset.get("Modality", ""))) == "MR" else ""
-
-
-def _years(dataset: Any) -> float:
+def _years(frame: FrameHeader) -> float:
     """Age in years, at most `OLDEST`; NaN if unknown (``000Y``, which stands for a removed age, counts as unknown)."""
-    text = str(dataset.get("PatientAge", "") or "").strip()
+    text = frame.text("PatientAge")
     unit = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}.get(text[-1:].upper(), 1.0)
     digits = text.rstrip("YMWDymwd")
-    if digits.isdigit() and int(digits) > 0:
+    if digits.isdecimal() and int(digits) > 0:
         return min(OLDEST, float(int(digits) / unit))
-    born, seen = _day(dataset.get("PatientBirthDate")), _day(dataset.get("StudyDate"))
+    born, seen = _day(frame.text("PatientBirthDate")), _day(frame.text("StudyDate"))
     return min(OLDEST, float((seen - born).days // 365.25)) if born and seen and seen > born else math.nan
 
 
-def _day(text: Any) -> date | None:
-    digits = str(text or "").replace(".", "")
+def _day(text: str) -> date | None:
+    digits = text.replace(".", "")
     try:
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
     except ValueError:
         return None
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _numbers(value: Any, count: int) -> list[float] | None:
-    try:
-        numbers = [float(item) for item in value]
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None

@@ -1,4 +1,4 @@
-"""Pseudonyms: keyed HMACs of identifiers (HMAC-SHA256, 80 bits), so that nothing leads back without the key."""
+"""Pseudonyms: keyed HMACs of identifiers (HMAC-SHA256), so that nothing leads back without the key."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ DEFAULT_KEY_FILE = "~/.orthoray/key"
 PUBLIC_KEY = b"orthoray: this source is public already; its pseudonyms protect nobody"
 """Key for sources whose card says ``phi_source: false``: the same everywhere, so that public datasets have equal ids.
 It hides nothing and is not meant to: whoever has the public source can find an image of it again."""
+
+FARTHEST_SHIFT_DAYS, NEAREST_SHIFT_DAYS = -4015, -365
+"""Dates move back by one to eleven years."""
 
 HOW_TO = (
     f"Make a key once and keep it safe:  mkdir -p ~/.orthoray && (umask 077; openssl rand -hex 32 > {DEFAULT_KEY_FILE})"
@@ -37,10 +40,25 @@ class Pseudonyms:
 
     def make(self, kind: str, value: str) -> str:
         """Pseudonym of ``value``: the kind's first letter and 20 hexadecimal digits. Empty stays empty."""
-        if not value:
-            return ""
-        message = "\x1f".join((kind, self.source, value)).encode()
-        return kind[0] + hmac.new(self.key, message, hashlib.sha256).hexdigest()[:20]
+        return kind[0] + self._digest(kind, value).hex()[:20] if value else ""
+
+    def uid(self, value: str) -> str:
+        """Pseudonym of a DICOM unique identifier: ``2.25.`` and a number of 128 bits (PS3.5 B.2). Empty stays empty."""
+        return f"2.25.{int.from_bytes(self._digest('dicom uid', value)[:16], 'big')}" if value else ""
+
+    def shift_days(self, patient: str) -> int:
+        """Whole days to add to every date of a patient: −4015 … −365, the same for all files of the patient."""
+        spread = NEAREST_SHIFT_DAYS - FARTHEST_SHIFT_DAYS + 1
+        return FARTHEST_SHIFT_DAYS + int.from_bytes(self._digest("date shift", patient), "big") % spread
+
+    def seal(self, content: str) -> str:
+        """Message authentication code of ``content``, 16 hexadecimal digits: only the key's holder can make it."""
+        return self._digest("seal", content).hex()[:16]
+
+    def _digest(self, domain: str, value: str) -> bytes:
+        """HMAC-SHA256; a value in two domains, or of two sources, has two digests that nothing links."""
+        message = "\x1f".join((domain, self.source, value)).encode(errors="surrogatepass")
+        return hmac.new(self.key, message, hashlib.sha256).digest()
 
 
 def pseudonyms(source: str, *, phi: bool) -> Pseudonyms:

@@ -1,0 +1,118 @@
+"""Last pass of ingest: shards without the images that screening excluded, thumbnails of those for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orthoray import storage
+from orthoray.data.codec import decode, encode
+from orthoray.data.master import keep_master
+from orthoray.data.schema import IMAGES, REJECTED
+from orthoray.data.shards import image_uri, open_shard
+
+THUMBNAIL_SIDE = 256
+
+
+def slice_numbers(index: pd.DataFrame) -> pd.DataFrame:
+    """Number the images of every series without gaps, in the order in which they are given."""
+    series = index.groupby("series_id", sort=False)["image_id"]
+    return index.assign(
+        slice_index=series.cumcount().astype("int32"), slice_count=series.transform("size").astype("int32")
+    )
+
+
+def held(out: str, number: int) -> list[str]:
+    """Ids of the images that a shard's file holds, in its order; none if there is no file."""
+    uri = image_uri(out, number)
+    if not storage.exists(uri):
+        return []
+    ids: list[str] = storage.read_table(uri, columns=["image_id"]).column("image_id").to_pylist()
+    return ids
+
+
+def rejected_uri(out: str, number: int) -> str:
+    """Where thumbnails of a shard's excluded images lie."""
+    return storage.join(out, "rejected", f"shard-{number:05d}.parquet")
+
+
+class ShardSettler:
+    """Rewrites shards so that they hold the wanted images only.
+
+    Args:
+        wanted: for each shard its number and the rows ``image_id, slice_index, slice_count`` to hold, as references.
+        out: folder of the dataset being written.
+        hidden: images of which no thumbnail is kept, because lettering in them may name somebody.
+    """
+
+    def __init__(self, wanted: list[tuple[int, Any]], out: str, hidden: frozenset[str]) -> None:
+        self.wanted, self.out, self.hidden = wanted, out, hidden
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[int]]:
+        """{"id": places in ``wanted``} → {"images": how many each shard holds now}."""
+        return {"images": [self._shard(int(place)) for place in batch["id"]]}
+
+    def _shard(self, place: int) -> int:
+        import ray
+
+        number, reference = self.wanted[place]
+        rows: pd.DataFrame = ray.get(reference)
+        numbers = rows.set_index("image_id")[["slice_index", "slice_count"]]
+        uri, count = image_uri(self.out, number), 0
+        rejected: list[pa.Table] = []
+        with storage.replacing(uri) as temporary, open_shard(temporary) as writer:
+            for group in _row_groups(uri):
+                stays = pc.is_in(group["image_id"], value_set=pa.array(numbers.index, pa.string()))
+                shown = pc.invert(pc.is_in(group["image_id"], value_set=pa.array(sorted(self.hidden), pa.string())))
+                rejected.append(_thumbnails(group.filter(pc.and_(pc.invert(stays), shown))))
+                kept = _renumbered(group.filter(stays), numbers)
+                count += len(kept)
+                if len(kept):
+                    writer.write_table(kept)
+        self._reject(number, rejected)
+        keep_master(self.out, number, set(numbers.index))
+        return count
+
+    def _reject(self, number: int, tables: list[pa.Table]) -> None:
+        """Add thumbnails to those that are there already: an image is rejected once."""
+        uri = rejected_uri(self.out, number)
+        if storage.exists(uri):
+            tables = [storage.read_table(uri), *tables]
+        table = pa.concat_tables([REJECTED.empty_table(), *tables])
+        if len(table):
+            storage.write_table(table, uri, compression="none")
+
+
+def _row_groups(uri: str) -> Iterator[pa.Table]:
+    filesystem, path = storage.arrow_fs(uri)
+    with filesystem.open_input_file(path) as handle:
+        file = pq.ParquetFile(handle)
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number)
+
+
+def _renumbered(table: pa.Table, numbers: pd.DataFrame) -> pa.Table:
+    found = numbers.loc[table["image_id"].to_pylist()]
+    for name in numbers.columns:
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, IMAGES.field(name), pa.array(found[name].to_numpy(), IMAGES.field(name).type))
+    return table
+
+
+def _thumbnails(table: pa.Table) -> pa.Table:
+    rows = []
+    for row in table.select(["image_id", "codec", "pixels"]).to_pylist():
+        image = decode(row["pixels"], row["codec"])
+        scale = max(image.shape) / THUMBNAIL_SIDE
+        if scale > 1.0:
+            size = (max(1, round(image.shape[1] / scale)), max(1, round(image.shape[0] / scale)))
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        rows.append({"image_id": row["image_id"], "codec": "png", "pixels": encode(image)})
+    return pa.Table.from_pylist(rows, schema=REJECTED)

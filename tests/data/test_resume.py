@@ -1,0 +1,168 @@
+"""Ingest again: nothing is done twice, what has changed is done, and an interrupted run goes on."""
+
+import os
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pydicom
+import pytest
+from tests.data.sources import card_with, write_archive
+
+import orthoray.data.pipeline as pipeline
+from orthoray import storage
+from orthoray.data.codec import decode
+from orthoray.data.dataset import Dataset
+from orthoray.data.explain import explain
+from orthoray.data.ingest import ingest
+from orthoray.errors import InputError
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+KEY = "a-key-of-the-tests-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch):
+    monkeypatch.setenv("ORTHORAY_HMAC_KEY", KEY)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return write_archive(tmp_path / "archive").root
+
+
+def content(out):
+    """Everything a dataset says, without what depends on when it was made."""
+    dataset = Dataset(str(out))
+    pixels = {
+        row["image_id"]: row["pixels"] for file in dataset.image_files() for row in pq.read_table(file).to_pylist()
+    }
+    tables = [dataset.index(), dataset.excluded().sort_values(["image_id", "reason"], ignore_index=True)]
+    labels = {task: dataset.labels(task) for task in dataset.tasks()}
+    return dataset.manifest["dataset_id"], pixels, *(table.to_json() for table in (*tables, *labels.values()))
+
+
+def spoil(file):
+    """Make a file unreadable so that only its bytes tell: size and time stay."""
+    state = file.stat()
+    file.write_bytes(b"x" * state.st_size)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_the_same_again_reads_nothing(archive, tmp_path, capsys):
+    out = tmp_path / "dataset"
+    first = ingest(card_with(), str(archive), str(out))
+    for file in archive.rglob("*.dcm"):
+        spoil(file)
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()}
+    assert ingest(card_with(), str(archive), str(out)) == first
+    assert "nothing has changed" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()} == before
+
+
+def test_only_what_has_changed_is_read(archive, tmp_path):
+    out, fresh = tmp_path / "dataset", tmp_path / "fresh"
+    ingest(card_with(), str(archive), str(out))
+    old = Dataset(str(out)).index()
+    files = sorted(archive.rglob("*.dcm"))
+    added = archive / "later.dcm"
+    chosen = archive / "MRN77-1" / "film.dcm"
+    changed = np.tile(np.linspace(0, 4000, 96).astype(np.uint16), (48, 1))
+    _with_pixels(chosen, changed)
+    shutil.copy(chosen, added)
+    _with_pixels(added, changed[:, ::-1].copy(), SOPInstanceUID="1.2.3.4.5", PatientID="NEWCOMER")
+    rest = [file for file in files if file != chosen]
+    kept = tmp_path / "kept"
+    for file in rest:
+        (kept / file.relative_to(archive)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, kept / file.relative_to(archive))
+        spoil(file)
+    ingest(card_with(), str(archive), str(out))
+    for file in rest:
+        shutil.copy2(kept / file.relative_to(archive), file)
+    ingest(card_with(), str(archive), str(fresh))
+    assert content(out) == content(fresh)
+    now = Dataset(str(out)).index()
+    assert len(now) == len(old) + 2
+    assert (now.merge(old, on="image_id")["sha256_x"] != now.merge(old, on="image_id")["sha256_y"]).sum() == 2
+
+
+def test_an_interrupted_run_goes_on_where_it_was(archive, tmp_path, monkeypatch, capsys):
+    out, fresh = tmp_path / "dataset", tmp_path / "fresh"
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "judge", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(card_with(), str(archive), str(out))
+    assert not out.exists()
+    kept = tmp_path / "kept"
+    shutil.copytree(archive, kept)
+    for file in archive.rglob("*.dcm"):
+        spoil(file)
+    ingest(card_with(), str(archive), str(out))
+    assert "going on with what an earlier run left" in capsys.readouterr().out
+    shutil.rmtree(archive)
+    shutil.copytree(kept, archive)
+    ingest(card_with(), str(archive), str(fresh))
+    assert content(out) == content(fresh)
+    assert not storage.exists(f"{out}.partial")
+
+
+def test_a_dry_run_counts_as_the_run_does_and_writes_nothing(archive, tmp_path, capsys):
+    out = tmp_path / "dataset"
+    told = ingest(card_with(), str(archive), str(out), dry_run=True)
+    assert not [file for file in tmp_path.iterdir() if file != archive]
+    assert "nothing was written" in capsys.readouterr().out
+    made = ingest(card_with(), str(archive), str(out))
+    assert told["funnel"] == made["funnel"][:5]
+    early = [row for row in made["excluded"] if row["stage"] in ("read", "select")]
+    assert sorted(map(str, told["excluded"])) == sorted(map(str, early))
+
+
+def test_screening_takes_images_out_and_gives_them_back(archive, tmp_path):
+    """Excluded images leave the shards, keep a thumbnail, and come back when the rules let them."""
+    out = tmp_path / "dataset"
+    strict = card_with(screened="exclude", screening={"corrupt_pixels": {"levels": 255}})
+    whole = ingest(card_with(), str(archive), str(tmp_path / "whole"))
+    with pytest.raises(Exception, match="no image can be used"):
+        ingest(strict, str(archive), str(out))
+    some = card_with(screened="exclude", screening={"end_slice": {"on": False}, "mr_artefact": {"on": False}})
+    made = ingest(some, str(archive), str(out))
+    dataset = Dataset(str(out))
+    held = [name for file in dataset.image_files() for name in pq.read_table(file)["image_id"].to_pylist()]
+    assert sorted(held) == sorted(dataset.index()["image_id"])
+    assert made["n_read"] == made["n_images"] + made["n_excluded"] == whole["n_read"]
+    thumbnails = [pq.read_table(file).to_pylist() for file in storage.list_files(f"{out}/rejected", ".parquet")]
+    late = dataset.excluded()
+    late = set(late.loc[late["value"].notna(), "image_id"])
+    assert {row["image_id"] for rows in thumbnails for row in rows} <= late
+    for row in (row for rows in thumbnails for row in rows):
+        assert max(decode(row["pixels"]).shape) <= 256
+
+
+def test_explain_names_the_file_only_with_source_and_key(archive, tmp_path, monkeypatch):
+    out = tmp_path / "dataset"
+    ingest(card_with(), str(archive), str(out))
+    image = Dataset(str(out)).index()["image_id"].iloc[0]
+    text = "\n".join(explain(str(out), image))
+    assert "give --source" in text
+    assert str(archive) not in text
+    assert "kept      as slice" in text
+    assert str(archive) in "\n".join(explain(str(out), image, str(archive)))
+    monkeypatch.setenv("ORTHORAY_HMAC_KEY", "another-key-of-the-tests-0123")
+    with pytest.raises(InputError, match="not the dataset's"):
+        explain(str(out), image, str(archive))
+    with pytest.raises(InputError, match="knows no image"):
+        explain(str(out), "i0000")
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def _with_pixels(file, pixels, **attributes):
+    dataset = pydicom.dcmread(file)
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.PixelData = pixels.tobytes()
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    dataset.save_as(file)
