@@ -182,13 +182,21 @@ def _stacked(rows: pd.DataFrame) -> pd.DataFrame:
     return _refuse(rows, planning == "few_slices", "localiser", "few slices with wide gaps")
 
 
+def _film_keys(rows: pd.DataFrame) -> pd.Series:
+    """Size and spacing of films, as they have always been written into the ids of their halves: the ids stay."""
+    spacing = [rows[name].map("{:.3f}".format) for name in ("row_spacing_mm", "col_spacing_mm")]
+    known = rows["row_spacing_mm"].notna()
+    text = rows["rows"].astype(str) + "|" + rows["columns"].astype(str) + "|||||"
+    return text + (spacing[0] + "|" + spacing[1] + "|").where(known, "")
+
+
 def _ordered(rows: pd.DataFrame, ids: Pseudonyms) -> pd.DataFrame:
     """Sort the slices of every stack by their place; a series of several stacks becomes several series.
 
     The two halves of a film are two stacks.
     """
     kept = rows["stage"] == ""
-    stack = rows["stack"] + "|" + rows["part"]
+    stack = rows["stack"].where(rows["modality"] != "XR", _film_keys(rows)) + "|" + rows["part"]
     several = stack[kept].groupby(rows["series_id"][kept]).transform("nunique") > 1
     changed = several.index[several]
     pairs = zip(rows.loc[changed, "series_id"], stack[changed], strict=True)
