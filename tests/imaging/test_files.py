@@ -30,7 +30,6 @@ from orthoray.imaging import (
     read_stored,
     sniff,
 )
-from orthoray.imaging.guarded import GUARD_REASONS
 from orthoray.imaging.sniff import kind_of
 
 RAMP = np.arange(0, 4096, 4, dtype=np.uint16).reshape(32, 32)
@@ -211,7 +210,7 @@ def test_every_reason_that_is_raised_is_explained():
                 fixed = isinstance(node.args[0], ast.Constant)
                 assert fixed or source.name in ("reasons.py", "guarded.py"), f"{source.name}: not a fixed word"
                 raised.add(node.args[0].value if fixed else "blank")
-    assert raised <= set(REASONS) | set(GUARD_REASONS)
+    assert raised <= set(REASONS)
     assert all("\n" not in text and len(text) < 120 for text in REASONS.values())
 
 

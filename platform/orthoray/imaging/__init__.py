@@ -3,7 +3,7 @@
 from orthoray.imaging.containers import hdf5_attributes
 from orthoray.imaging.display import Display, display_frames, read_display
 from orthoray.imaging.facts import ImageFacts, read_facts
-from orthoray.imaging.files import REASONS, UnreadableImageError, is_raster, sniff
+from orthoray.imaging.files import REASONS, UnreadableImageError, sniff
 from orthoray.imaging.stored import count_frames, read_stored
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "count_frames",
     "display_frames",
     "hdf5_attributes",
-    "is_raster",
     "read_display",
     "read_facts",
     "read_stored",

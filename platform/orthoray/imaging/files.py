@@ -18,15 +18,12 @@ from orthoray.imaging.sniff import HEAD_BYTES, Kind, kind_of
 if TYPE_CHECKING:
     from pydicom import FileDataset
 
-RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-
 __all__ = [
     "REASONS",
     "ImageFile",
     "UnreadableImageError",
     "dicom_of",
     "image_file",
-    "is_raster",
     "read_dicom",
     "sniff",
 ]
@@ -94,11 +91,6 @@ def sniff(uri: str) -> Kind:
     """
     with image_file(uri) as file:
         return file.kind
-
-
-def is_raster(uri: str) -> bool:
-    """True if the file is a picture by its name; `sniff` looks at the content."""
-    return uri.lower().endswith(RASTER_SUFFIXES)
 
 
 def read_dicom(uri: str, *, pixels: bool = True) -> FileDataset:

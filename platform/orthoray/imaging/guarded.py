@@ -19,14 +19,6 @@ from orthoray.imaging.guarded_child import Names
 from orthoray.imaging.guarded_process import Child, LostError
 from orthoray.imaging.reasons import UnreadableImageError
 
-GUARD_REASONS = {
-    "decoder_crashed": "a decoder crashed on the file and took its process with it",
-    "decoder_failed": "an error of the decoding code that is nobody's fault but its own: please report it",
-    "timeout": "decoding took longer than the time limit",
-    "too_large": "decoding needs more memory than the limit",
-}
-"""Reason → what it means where a guarded call raises it, in one line for people."""
-
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 

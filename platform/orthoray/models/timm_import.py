@@ -18,11 +18,11 @@ def import_timm() -> ModuleType:
     """
     if "timm" not in sys.modules and not _torchvision_imports():
         import torch
-        from torch.library import define
+        from torch import library
 
         for name in _REGISTERED:
             if not hasattr(torch.ops.torchvision, name):
-                define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+                library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import timm
 
     module: ModuleType = timm
