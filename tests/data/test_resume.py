@@ -4,10 +4,12 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pydicom
 import pytest
 from tests.data.sources import card_with, write_archive
+from tests.imaging.objects import save_dicom
 
 import orthoray.data.pipeline as pipeline
 from orthoray import storage
@@ -15,7 +17,9 @@ from orthoray.data.codec import decode
 from orthoray.data.dataset import Dataset
 from orthoray.data.explain import explain
 from orthoray.data.ingest import ingest
+from orthoray.data.state import IngestState
 from orthoray.errors import InputError
+from orthoray.imaging.pseudonyms import Pseudonyms
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 KEY = "a-key-of-the-tests-0123456789"
@@ -166,3 +170,30 @@ def _with_pixels(file, pixels, **attributes):
     for name, value in attributes.items():
         setattr(dataset, name, value)
     dataset.save_as(file)
+
+
+def test_what_was_surveyed_is_not_lost_when_a_later_run_stops_early(tmp_path):
+    files = pd.DataFrame({"file": ["a", "b"], "file_key": ["fa", "fb"], "version": ["va", "vb"]})
+    rows = files.assign(frame=0, day=[730_000.0, np.nan])
+    ids = Pseudonyms(b"a-key-of-the-tests", "trial")
+    first = IngestState(str(tmp_path), ids)
+    first.add_survey(rows[:1])
+    first.compact_survey(rows[:1])
+    IngestState(str(tmp_path), ids).add_survey(rows[1:])  # and no more: interrupted before it is made compact
+    found = IngestState(str(tmp_path), ids).surveyed(files).sort_values("file", ignore_index=True)
+    pd.testing.assert_frame_equal(found[list(rows)], rows, check_dtype=False)
+
+
+def test_an_image_that_leaves_is_counted_once_though_another_has_its_identifier(tmp_path):
+    film = np.random.default_rng(0).integers(0, 4000, (64, 64)).astype(np.uint16)
+    shared = {"PatientID": "A", "StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2", "WindowCenter": 2000}
+    shared |= {"WindowWidth": 4000, "BodyPartExamined": "KNEE"}
+    flat = np.where(film > 2000, 3000, 1000).astype(np.uint16)
+    save_dicom(tmp_path / "in" / "a.dcm", flat, "DX", SOPInstanceUID="2.25.7", **shared)
+    save_dicom(tmp_path / "in" / "b.dcm", film, "DX", SOPInstanceUID="2.25.7", **shared)
+    save_dicom(tmp_path / "in" / "c.dcm", film[::-1], "DX", SOPInstanceUID="2.25.8", **shared)
+    card = card_with(facts=[], labels=[], bilateral="keep", screened="exclude")
+    manifest = ingest(card, str(tmp_path / "in"), str(tmp_path / "out"))
+    reasons = {row["reason"]: row["count"] for row in manifest["excluded"]}
+    assert reasons == {"corrupt_pixels": 1, "same_identifier": 1}
+    assert manifest["n_images"] == 1

@@ -9,32 +9,30 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from orthoray import storage
 from orthoray.data.cards import DatasetCard
 from orthoray.data.codec import decode
 from orthoray.data.duplicates import find_duplicates
-from orthoray.data.schema import REVIEW
+from orthoray.data.schema import REVIEW, as_table
 from orthoray.data.screening import screen
-from orthoray.data.shards import image_uri
+from orthoray.data.shards import held_pixels, made_images
 from orthoray.imaging.polarity import CERTAIN
 
 
-def judge(report: dict[int, pa.Table], out: str, card: DatasetCard) -> tuple[pd.DataFrame, pa.Table, dict[str, Any]]:
+def judge(report: pa.Table, out: str, card: DatasetCard) -> tuple[pd.DataFrame, pa.Table, dict[str, Any]]:
     """Judge all images that were made.
 
     Args:
-        report: the reports of all shards.
+        report: the reports of all shards, with the number of each row's ``shard``.
         out: folder of the dataset; only candidates for duplicates are looked at.
         card: its rules, and whether they exclude images or only name them.
 
     Returns:
         Exclusions (``image_id, stage, reason, detail, value``), the rows of `REVIEW`, and an account.
     """
-    made = pa.concat_tables([table.replace_schema_metadata(None) for _, table in sorted(report.items())])
-    made = made.filter(pa.compute.is_null(made["stage"]))
+    made = made_images(report)
     index = made.flatten().to_pandas().rename(columns={"acquisition.deviation_index": "deviation_index"})
     screening = screen(index, card.screening)
-    owner = {image: number for number, table in report.items() for image in table["image_id"].to_pylist()}
+    owner = dict(zip(made["image_id"].to_pylist(), made["shard"].to_pylist(), strict=True))
     leaving = screening.exclusions["severity"].eq("exclude") & (card.screened == "exclude")
     stays = ~index["image_id"].isin(set(screening.exclusions.loc[leaving, "image_id"]))
     repeated = find_duplicates(index[stays], _Pixels(out, owner), card.screening)
@@ -44,9 +42,8 @@ def judge(report: dict[int, pa.Table], out: str, card: DatasetCard) -> tuple[pd.
     look = pd.concat([found[~leaves], repeated.alarms, _inverted(index)], ignore_index=True)
     look = look[~look["image_id"].isin(set(found.loc[leaves, "image_id"]))]
     look["other_id"] = look["other_id"].fillna("") if "other_id" in look.columns else ""
-    review = pa.Table.from_pandas(look[REVIEW.names], schema=REVIEW, preserve_index=False)
     account = {"screening": screening.account, "duplicates": repeated.account}
-    return found[leaves].drop(columns="severity"), review.replace_schema_metadata(None), account
+    return found[leaves].drop(columns="severity"), as_table(look, REVIEW), account
 
 
 def _inverted(index: pd.DataFrame) -> pd.DataFrame:
@@ -72,7 +69,5 @@ class _Pixels:
     def __call__(self, image_id: str) -> npt.NDArray[np.uint8]:
         number = self.owner[image_id]
         if number != self._number:
-            table = storage.read_table(image_uri(self.out, number), columns=["image_id", "pixels"])
-            self._held = dict(zip(table["image_id"].to_pylist(), table["pixels"].to_pylist(), strict=True))
-            self._number = number
+            self._number, self._held = number, held_pixels(self.out, number)
         return decode(self._held[image_id])

@@ -11,7 +11,7 @@ from orthoray import storage
 from orthoray.data.cards import DatasetCard
 from orthoray.data.dataset import Dataset
 from orthoray.data.listing import list_source
-from orthoray.data.state import FOLDER
+from orthoray.data.state import REPORTS
 from orthoray.errors import InputError
 from orthoray.imaging.pseudonyms import pseudonyms
 
@@ -47,7 +47,7 @@ def explain(dataset: str, image_id: str, source: str | None = None) -> list[str]
 
 def _row(dataset: Dataset, image_id: str) -> dict[str, Any]:
     """The image's row in the reports, else among those that were excluded before pixels were read."""
-    for uri in storage.list_files(storage.join(dataset.uri, FOLDER, "reports"), ".parquet"):
+    for uri in storage.list_files(storage.join(dataset.uri, REPORTS), ".parquet"):
         rows = storage.read_table(uri)
         for row in rows.filter(pq.filters_to_expression([("image_id", "=", image_id)])).to_pylist():
             return dict(row)

@@ -13,7 +13,7 @@ from orthoray.data.arrange import arrange
 from orthoray.data.cards import DatasetCard
 from orthoray.data.labels import label_table
 from orthoray.data.listing import list_source
-from orthoray.data.manifest import funnel
+from orthoray.data.manifest import counts, funnel, reasons
 from orthoray.data.pipeline import build, require_some
 from orthoray.data.schema import VERSION
 from orthoray.data.state import file_keys
@@ -51,7 +51,7 @@ def ingest(
         dry_run: read headers, tell what would happen, write nothing.
 
     Returns:
-        The manifest; of a dry run its ``funnel`` only.
+        The manifest; of a dry run its ``funnel``, ``excluded`` and ``counts`` only.
 
     Raises:
         InputError: no such source, no file that matches, a missing table or key, or ``out`` is taken.
@@ -122,22 +122,19 @@ def _dry_run(card: DatasetCard, source: str, files: pd.DataFrame, tables: Tables
     connect()
     frames = survey(files, source, card, tables.ids)
     rows, facts_audit = arrange(frames, card, tables, tables.ids)
-    excluded = rows[rows["stage"] != ""]
-    require_some(len(rows) - len(excluded), rows["reason"], source, card)
+    stays = rows["stage"] == ""
+    require_some(int(stays.sum()), rows["reason"], source, card)
     read = {"files": len(files), "frames": len(frames), "images": len(rows)}
-    steps = funnel(read, excluded)[:5]
-    reasons = excluded.groupby(["stage", "reason"]).size().reset_index(name="count").to_dict("records")
-    kept = rows[rows["stage"] == ""]
-    counts = [
-        {"modality": modality, "patients": part["patient_id"].nunique(), "images": len(part)}
-        | {"studies": part["study_id"].nunique()}
-        for modality, part in kept.groupby("modality")
-    ]
-    _tell_counts({"funnel": steps, "excluded": reasons, "counts": counts})
+    account = {
+        "funnel": funnel(read, rows[~stays])[:5],
+        "excluded": reasons(rows[~stays]),
+        "counts": counts(rows[stays].assign(source=card.source_code)),
+    }
+    _tell_counts(account)
     for table in facts_audit:
         say(f"  {table['table']}: {table['images']:,} images found in it, {table['images_not_in_table']:,} not")
     say(f"  {files['size'].sum() / 1e9:.2f} GB would be read; nothing was written (--dry-run)")
-    return {"funnel": steps, "excluded": reasons, "counts": counts}
+    return account
 
 
 def _stage(

@@ -10,6 +10,7 @@ import pyarrow as pa
 from orthoray import storage
 from orthoray.config import project_folders, read_yaml
 from orthoray.data.cards import DatasetCard, LabelTable
+from orthoray.data.schema import as_table
 from orthoray.data.tables import Tables
 from orthoray.errors import InputError
 
@@ -171,7 +172,5 @@ def write_labels(
         rows, account = label_rows(images, kept, label, tables)
         audit[label.task] = {**account, "classes": rows["class_name"].value_counts().sort_index().to_dict()}
         if len(rows):
-            table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
-            file = storage.join(out, "labels", f"{label.task}.parquet")
-            storage.write_table(table.replace_schema_metadata(None), file)
+            storage.write_table(as_table(rows, SCHEMA), storage.join(out, "labels", f"{label.task}.parquet"))
     return audit

@@ -56,9 +56,9 @@ def build_manifest(
         "n_read": n_read,
         "n_images": len(index),
         "n_excluded": len(excluded),
-        "counts": _counts(index),
+        "counts": counts(index),
         "funnel": funnel(read, excluded),
-        "excluded": _reasons(excluded),
+        "excluded": reasons(excluded),
         "card": card.model_dump(mode="json"),
     }
 
@@ -84,7 +84,8 @@ STAGES = {
 """Stages of exclusion in order, and what is left after them."""
 
 
-def _counts(index: pd.DataFrame) -> list[dict[str, Any]]:
+def counts(index: pd.DataFrame) -> list[dict[str, Any]]:
+    """Patients, studies, series and images of every source and modality."""
     return [
         {
             "source": part["source"].iloc[0],
@@ -98,6 +99,7 @@ def _counts(index: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _reasons(excluded: pd.DataFrame) -> list[dict[str, Any]]:
-    counts = excluded.groupby(["stage", "reason"]).size().reset_index(name="count")
-    return [{str(key): value for key, value in row.items()} for row in counts.to_dict("records")]
+def reasons(excluded: pd.DataFrame) -> list[dict[str, Any]]:
+    """How many were excluded at which stage for which reason."""
+    found = excluded.groupby(["stage", "reason"]).size().reset_index(name="count")
+    return [{str(key): value for key, value in row.items()} for row in found.to_dict("records")]

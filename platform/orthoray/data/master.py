@@ -11,6 +11,7 @@ import pyarrow as pa
 from orthoray import storage
 from orthoray.data.decoder import in_batches
 from orthoray.data.prepare import Refused
+from orthoray.data.state import shard_uri
 from orthoray.imaging import UnreadableImageError
 from orthoray.imaging.deid import deidentify, to_bytes
 from orthoray.imaging.files import read_dicom
@@ -30,11 +31,6 @@ be made."""
 FILES_PER_CALL = 4
 
 
-def master_uri(out: str, number: int) -> str:
-    """Where a shard of the master tier lies."""
-    return storage.join(out, "master", f"shard-{number:05d}.parquet")
-
-
 def master_rows(rows: pd.DataFrame, source: str, ids: Pseudonyms) -> Iterator[dict[str, Any]]:
     """Rows of `MASTER` for the files of the rows of a shard, each file once.
 
@@ -51,7 +47,7 @@ def master_rows(rows: pd.DataFrame, source: str, ids: Pseudonyms) -> Iterator[di
 
 def keep_master(out: str, number: int, image_ids: set[str]) -> None:
     """Drop the files of a shard of which no image is left: what a person must not see is in neither tier."""
-    uri = master_uri(out, number)
+    uri = shard_uri(out, "master", number)
     if not storage.exists(uri):
         return
     table = storage.read_table(uri)

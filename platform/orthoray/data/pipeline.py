@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orthoray import storage
 from orthoray.data.arrange import arrange, shard_count, shard_of
@@ -16,14 +21,13 @@ from orthoray.data.failures import worker_failures
 from orthoray.data.flow import flow_svg
 from orthoray.data.labels import write_labels
 from orthoray.data.manifest import build_manifest
-from orthoray.data.schema import COPIED, EXCLUDED, FLAGS, INDEX, NUMBERS, REPORT
-from orthoray.data.settle import ShardSettler, held, rejected_uri, slice_numbers
-from orthoray.data.shards import ShardWriter
-from orthoray.data.state import FOLDER, IngestState, shard_key
+from orthoray.data.schema import COPIED, EXCLUDED, FLAGS, INDEX, KEYS, NUMBERS, REPORT, as_table
+from orthoray.data.settle import ShardSettler, held, slice_numbers
+from orthoray.data.shards import ShardWriter, made_images
+from orthoray.data.state import IngestState, keep_shards, shard_key, shard_uri
 from orthoray.data.survey import survey
 from orthoray.data.tables import Tables
 from orthoray.errors import RunError
-from orthoray.imaging.pseudonyms import Pseudonyms
 from orthoray.progress import Progress
 
 
@@ -56,9 +60,10 @@ def build(
     kept = rows[rows["stage"] == ""].reset_index(drop=True)
     require_some(len(kept), rows["reason"], source, card)
     parts = _parts(kept, _stable(shards, len(kept)))
-    report = _report(parts, source, out, card, state)
+    writing = _Writing(parts, source, out, card, state)
+    report = writing.report()
     screened, review, judged = judge(report, out, card)
-    index = _settle(parts, report, screened, source, out, card, state)
+    index = _settle(writing, report, screened)
     excluded = _excluded(rows[rows["stage"] != ""], report, screened, card)
     require_some(len(index), excluded["reason"].to_pandas(), source, card)
     storage.write_table(index, storage.join(out, "index.parquet"))
@@ -96,138 +101,105 @@ def _parts(kept: pd.DataFrame, shards: int) -> dict[int, pd.DataFrame]:
     return {int(shard): part.reset_index(drop=True) for shard, part in kept.groupby(number, sort=True)}
 
 
-def _report(
-    parts: dict[int, pd.DataFrame], source: str, out: str, card: DatasetCard, state: IngestState
-) -> dict[int, pa.Table]:
-    """What became of every image, by shard; only shards without a report for the same rows are written."""
-    keys = {number: _key(part, card) for number, part in parts.items()}
-    found = {number: state.report(number, keys[number]) for number in parts}
-    reports = {number: table for number, table in found.items() if table is not None}
-    _remove_others(out, set(parts))
-    missing = {number: keys[number] for number in parts if number not in reports}
-    with Progress(sum(map(len, parts.values())), "writing images", "img") as bar:
-        bar.start_at(sum(map(len, reports.values())))
-        _write(parts, missing, source, out, card, state.ids, bar)
-    for number, key in missing.items():
-        written = state.report(number, key)
-        if written is None or len(written) != len(parts[number]):
-            raise RunError(f"shard {number} was not written as a whole. Nothing was kept; give the command again.")
-        reports[number] = written
-    return reports
+@dataclass(frozen=True)
+class _Writing:
+    """The shards of a dataset: rows of each by its number, and what is needed to write them."""
 
+    parts: dict[int, pd.DataFrame]
+    source: str
+    out: str
+    card: DatasetCard
+    state: IngestState
 
-def _key(part: pd.DataFrame, card: DatasetCard) -> str:
-    columns = ["image_id", "version", "frame", "part", "inverted", "series_id", "study_id", "days_from_baseline"]
-    columns += [name for name in (*COPIED, *NUMBERS, *FLAGS) if name not in columns]
-    return shard_key(
-        part, columns, (card.window, card.short_side, card.source_code, card.master, [str(field) for field in REPORT])
-    )
-
-
-def _write(
-    parts: dict[int, pd.DataFrame],
-    keys: dict[int, str],
-    source: str,
-    out: str,
-    card: DatasetCard,
-    ids: Pseudonyms,
-    bar: Progress | None = None,
-) -> None:
-    import ray
-    import ray.data
-
-    if not keys:
-        return
-    storage.makedirs(storage.join(out, "images"))
-    references = [ray.put(parts[number]) for number in keys]
-    writer: Any = ShardWriter(references, list(keys.items()), source, out, card, ids)
-    dataset = ray.data.range(len(keys), override_num_blocks=len(keys))
-    table: Any
-    with worker_failures("writing images"):
-        mapped = dataset.map_batches(writer, batch_size=1, batch_format="numpy", num_cpus=1)
-        for table in mapped.iter_batches(batch_size=None, batch_format="pyarrow"):
-            if bar is not None:
+    def report(self) -> pa.Table:
+        """What became of every image, with its ``shard``; shards that have a report for the same rows stay."""
+        reports = {number: self.state.report(number, key) for number, key in self.keys.items()}
+        keep_shards(self.out, set(self.parts))
+        missing = [number for number, report in reports.items() if report is None]
+        with Progress(sum(map(len, self.parts.values())), "writing images", "img") as bar:
+            bar.start_at(sum(len(report) for report in reports.values() if report is not None))
+            for table in self.write(missing):
                 bar.advance(len(table))
+        reports |= {number: self.state.report(number, self.keys[number]) for number in missing}
+        return pa.concat_tables([self._whole(number, reports[number]) for number in sorted(reports)])
+
+    @cached_property
+    def keys(self) -> dict[int, str]:
+        """Hash of all that decides the report of each shard."""
+        columns = ["image_id", "version", "frame", "part", "inverted", "series_id", "study_id", "days_from_baseline"]
+        columns += [name for name in (*COPIED, *NUMBERS, *FLAGS) if name not in columns]
+        card, fields = self.card, [str(field) for field in REPORT]
+        settings = (card.window, card.short_side, card.source_code, card.master, fields)
+        return {number: shard_key(rows, columns, settings) for number, rows in self.parts.items()}
+
+    def write(self, numbers: list[int]) -> Iterator[pa.Table]:
+        """Write shards; yields their reports piece by piece."""
+        import ray
+
+        if not numbers:
+            return
+        storage.makedirs(storage.join(self.out, "images"))
+        references = [ray.put(self.parts[number]) for number in numbers]
+        keys = [(number, self.keys[number]) for number in numbers]
+        writer = ShardWriter(references, keys, self.source, self.out, self.card, self.state.ids)
+        yield from _in_tasks(writer, len(numbers), "writing images")
+
+    def _whole(self, number: int, report: pa.Table | None) -> pa.Table:
+        if report is None or len(report) != len(self.parts[number]):
+            raise RunError(f"shard {number} was not written as a whole. Nothing was kept; give the command again.")
+        shard = pa.array(np.full(len(report), number), pa.int32())
+        return report.replace_schema_metadata(None).append_column("shard", shard)
 
 
-def _remove_others(out: str, numbers: set[int]) -> None:
-    """Remove shards and reports that are not of this dataset any more."""
-    for folder in (
-        storage.join(out, "images"),
-        storage.join(out, FOLDER, "reports"),
-        storage.join(out, "rejected"),
-        storage.join(out, "master"),
-    ):
-        for uri in storage.list_files(folder, ".parquet"):
-            if int(uri.rsplit("-", 1)[-1].removesuffix(".parquet")) not in numbers:
-                storage.remove_tree(uri)
-
-
-def _settle(
-    parts: dict[int, pd.DataFrame],
-    report: dict[int, pa.Table],
-    screened: pd.DataFrame,
-    source: str,
-    out: str,
-    card: DatasetCard,
-    state: IngestState,
-) -> pa.Table:
+def _settle(writing: _Writing, report: pa.Table, screened: pd.DataFrame) -> pa.Table:
     """Make every shard hold its images without the excluded ones, in order; return the index."""
-    index = pa.concat_tables([index_rows(table) for _, table in sorted(report.items())]).to_pandas()
+    index = made_images(report).select([*INDEX.names, "shard"]).to_pandas()
     stays = slice_numbers(index[~index["image_id"].isin(set(screened["image_id"]))])
-    owner = {row: number for number, table in report.items() for row in table["image_id"].to_pylist()}
-    wanted = {int(number): part for number, part in stays.groupby(stays["image_id"].map(owner), sort=True)}
-    changed, lost = {}, {}
-    for number in report:
-        want = wanted.get(number, stays.iloc[:0])
-        have = held(out, number)
+    wanted = dict(iter(stays.groupby("shard")))
+    changed, lost = {}, []
+    for number in writing.parts:
+        want, have = wanted.get(number, stays.iloc[:0]), held(writing.out, number)
         if have == want["image_id"].tolist():
             continue
         changed[number] = want
         if not set(want["image_id"]) <= set(have):  # images that were excluded before
-            lost[number] = _key(parts[number], card)
-            storage.remove_tree(rejected_uri(out, number))
-    _write(parts, lost, source, out, card, state.ids)
+            lost.append(number)
+            storage.remove_tree(shard_uri(writing.out, "rejected", number))
+    for _ in writing.write(lost):
+        pass
     lettered = screened.loc[screened["reason"].isin(["burned_in_text", "screenshot"]), "image_id"]
-    _apply(changed, out, frozenset(lettered))
-    table = pa.Table.from_pandas(stays[INDEX.names], schema=INDEX, preserve_index=False)
-    order = [("series_id", "ascending"), ("slice_index", "ascending")]
-    return table.replace_schema_metadata(None).sort_by(order)
+    _apply(changed, writing.out, frozenset(lettered))
+    return as_table(stays, INDEX).sort_by([("series_id", "ascending"), ("slice_index", "ascending")])
 
 
 def _apply(changed: dict[int, pd.DataFrame], out: str, hidden: frozenset[str]) -> None:
     import ray
-    import ray.data
 
     if not changed:
         return
     columns = ["image_id", "slice_index", "slice_count"]
-    settler: Any = ShardSettler([(number, ray.put(want[columns])) for number, want in changed.items()], out, hidden)
-    dataset = ray.data.range(len(changed), override_num_blocks=len(changed))
-    batch: Any
-    with Progress(len(changed), "removing excluded images", "shards") as bar, worker_failures("removing images"):
-        mapped = dataset.map_batches(settler, batch_size=1, batch_format="numpy", num_cpus=1)
-        for batch in mapped.iter_batches(batch_size=None, batch_format="numpy"):
-            bar.advance(len(batch["images"]))
+    settler = ShardSettler([(number, ray.put(want[columns])) for number, want in changed.items()], out, hidden)
+    with Progress(len(changed), "removing excluded images", "shards") as bar:
+        for done in _in_tasks(settler, len(changed), "removing images"):
+            bar.advance(len(done))
 
 
-def index_rows(report: pa.Table) -> pa.Table:
-    """The rows of the index among reported ones."""
-    return report.filter(pa.compute.is_null(report["stage"])).select(INDEX.names).replace_schema_metadata(None)
+def _in_tasks(worker: Any, count: int, work: str) -> Iterator[pa.Table]:
+    """What ``worker`` makes of the numbers below ``count``, one task for each."""
+    import ray.data
+
+    dataset = ray.data.range(count, override_num_blocks=count)
+    with worker_failures(work):
+        mapped = dataset.map_batches(worker, batch_size=1, batch_format="numpy", num_cpus=1)
+        yield from cast(Iterator[pa.Table], mapped.iter_batches(batch_size=None, batch_format="pyarrow"))
 
 
-def _excluded(before: pd.DataFrame, report: dict[int, pa.Table], screened: pd.DataFrame, card: DatasetCard) -> pa.Table:
+def _excluded(before: pd.DataFrame, report: pa.Table, screened: pd.DataFrame, card: DatasetCard) -> pa.Table:
     """Rows refused before pixels were read, those refused while images were made, and those that screening refused."""
     first = before.assign(source=card.source_code, value=float("nan"))
-    made = pa.concat_tables([table.replace_schema_metadata(None) for table in report.values()])
-    second = made.filter(pa.compute.is_valid(made["stage"])).to_pandas().assign(value=float("nan"))
-    facts = made.select([name for name in EXCLUDED.names if name in made.schema.names]).to_pandas()
-    third = facts.drop(columns=["stage", "reason", "detail"]).merge(screened, on="image_id", how="inner")
-    tables = [
-        pa.Table.from_pandas(part[EXCLUDED.names], schema=EXCLUDED, preserve_index=False)
-        for part in (first, second, third)
-    ]
-    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+    second = report.filter(pc.is_valid(report["stage"])).to_pandas().assign(value=float("nan"))
+    third = made_images(report).select(KEYS).to_pandas().merge(screened, on="image_id", how="inner")
+    return pa.concat_tables([as_table(part, EXCLUDED) for part in (first, second, third)])
 
 
 def _documents(manifest: dict[str, Any], out: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import pandas as pd
 import pyarrow as pa
 
 from orthoray.imaging.acquisition import Acquisition
@@ -111,3 +112,9 @@ REPORT = pa.schema(
 ``made_from``: hash of the file's version and of how its image was made; an image with the same one is not made again.
 ``scale``: by how much a pixel grew.
 """
+
+
+def as_table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The columns of ``schema`` of a frame, without pandas' metadata; further columns are left out."""
+    table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    return table.replace_schema_metadata(None)

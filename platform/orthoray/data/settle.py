@@ -16,7 +16,8 @@ from orthoray import storage
 from orthoray.data.codec import decode, encode
 from orthoray.data.master import keep_master
 from orthoray.data.schema import IMAGES, REJECTED
-from orthoray.data.shards import image_uri, open_shard
+from orthoray.data.shards import open_shard
+from orthoray.data.state import shard_uri
 
 THUMBNAIL_SIDE = 256
 
@@ -31,16 +32,11 @@ def slice_numbers(index: pd.DataFrame) -> pd.DataFrame:
 
 def held(out: str, number: int) -> list[str]:
     """Ids of the images that a shard's file holds, in its order; none if there is no file."""
-    uri = image_uri(out, number)
+    uri = shard_uri(out, "images", number)
     if not storage.exists(uri):
         return []
     ids: list[str] = storage.read_table(uri, columns=["image_id"]).column("image_id").to_pylist()
     return ids
-
-
-def rejected_uri(out: str, number: int) -> str:
-    """Where thumbnails of a shard's excluded images lie."""
-    return storage.join(out, "rejected", f"shard-{number:05d}.parquet")
 
 
 class ShardSettler:
@@ -65,7 +61,7 @@ class ShardSettler:
         number, reference = self.wanted[place]
         rows: pd.DataFrame = ray.get(reference)
         numbers = rows.set_index("image_id")[["slice_index", "slice_count"]]
-        uri, count = image_uri(self.out, number), 0
+        uri, count = shard_uri(self.out, "images", number), 0
         rejected: list[pa.Table] = []
         with storage.replacing(uri) as temporary, open_shard(temporary) as writer:
             for group in _row_groups(uri):
@@ -82,7 +78,7 @@ class ShardSettler:
 
     def _reject(self, number: int, tables: list[pa.Table]) -> None:
         """Add thumbnails to those that are there already: an image is rejected once."""
-        uri = rejected_uri(self.out, number)
+        uri = shard_uri(self.out, "rejected", number)
         if storage.exists(uri):
             tables = [storage.read_table(uri), *tables]
         table = pa.concat_tables([REJECTED.empty_table(), *tables])

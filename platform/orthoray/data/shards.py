@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orthoray import storage
 from orthoray.data.cards import DatasetCard
 from orthoray.data.decoder import in_batches
-from orthoray.data.master import MASTER, master_rows, master_uri
+from orthoray.data.master import MASTER, master_rows
 from orthoray.data.prepare import Made, Outcome, Refused, Treatment, Want, prepare
 from orthoray.data.schema import ACQUISITION, COPIED, FLAGS, IMAGES, NUMBERS, REPORT, VERSION
-from orthoray.data.state import FOLDER, report_uri, write_report
+from orthoray.data.state import REPORTS, shard_uri, write_report
 from orthoray.imaging import UnreadableImageError
 from orthoray.imaging.pseudonyms import Pseudonyms
 
@@ -64,20 +65,21 @@ class ShardWriter:
         rows: pd.DataFrame = ray.get(self.rows[place])
         number, key = self.keys[place]
         self._known = earlier_outcomes(self.out, number)
-        reports = []
-        with storage.replacing(image_uri(self.out, number)) as uri, open_shard(uri) as writer:
+        parts = []
+        with storage.replacing(shard_uri(self.out, "images", number)) as uri, open_shard(uri) as writer:
             for images, report in self._groups(rows):
                 if images:
                     writer.write_table(pa.Table.from_pylist(images, schema=IMAGES))
-                reports.append(pa.Table.from_pylist(report, schema=REPORT))
-                yield reports[-1]
+                parts.append(pa.Table.from_pylist(report, schema=REPORT))
+                yield parts[-1]
+        whole = pa.concat_tables(parts)
         if self.card.master:
-            made = {row["image_id"] for table in reports for row in table.to_pylist() if row["stage"] is None}
+            made = made_images(whole)["image_id"].to_pylist()
             self._master(number, rows[rows["image_id"].isin(made)])
-        write_report(storage.join(self.out, FOLDER), number, key, pa.concat_tables(reports))
+        write_report(self.out, number, key, whole)
 
     def _master(self, number: int, rows: pd.DataFrame) -> None:
-        with storage.replacing(master_uri(self.out, number)) as uri, open_shard(uri, MASTER) as writer:
+        with storage.replacing(shard_uri(self.out, "master", number)) as uri, open_shard(uri, MASTER) as writer:
             for row in master_rows(rows, self.source, self.ids):
                 writer.write_table(pa.Table.from_pylist([row], schema=MASTER))
 
@@ -112,13 +114,16 @@ class ShardWriter:
         for row in records:
             row["made_from"] = _made_from(row, treatment)
         files = [list(group) for _, group in groupby(records, key=lambda row: row["file"])]
-        new = [file for file in files if any(row["made_from"] not in self._known for row in file)]
+        new = [file for file in files if not self._is_known(file)]
         made = in_batches(prepare, map(self._wanted, new), FILES_PER_CALL, _refused, treatment)
         for file in files:
-            if all(row["made_from"] in self._known for row in file):
+            if self._is_known(file):
                 yield from ((row, self._known[row["made_from"]]) for row in file)
             else:
                 yield from zip(file, next(made)[1], strict=True)
+
+    def _is_known(self, rows: list[Row]) -> bool:
+        return all(row["made_from"] in self._known for row in rows)
 
     def _wanted(self, rows: list[Row]) -> tuple[str, list[Want]]:
         return storage.join(self.source, rows[0]["file"]), [_want(row) for row in rows]
@@ -136,12 +141,12 @@ class ShardWriter:
             return record | {"stage": "duplicates", "reason": "same_identifier", "detail": "its pixels differ"}
         seen[same] = row["image_id"]
         taken.add(row["image_id"])
-        acquisition = {field.name: _known(row[field.name]) for field in ACQUISITION}
+        acquisition = {field.name: _or_null(row[field.name]) for field in ACQUISITION}
         flags = {name: bool(row[name]) for name in FLAGS}
         return record | fields | _numbers(row, outcome) | flags | {"acquisition": acquisition}
 
 
-def _known(value: Any) -> Any:
+def _or_null(value: Any) -> Any:
     return None if value == "" or (isinstance(value, float) and math.isnan(value)) else value
 
 
@@ -154,13 +159,17 @@ def _made_from(row: Row, treatment: Treatment) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def made_images(report: pa.Table) -> pa.Table:
+    """The rows of images among reported ones."""
+    return report.filter(pc.is_null(report["stage"]))
+
+
 def earlier_outcomes(out: str, number: int) -> dict[str, Outcome]:
     """What an earlier run made of the rows of a shard, by ``made_from``; images that it excluded later are left out."""
-    report, shard = report_uri(storage.join(out, FOLDER), number), image_uri(out, number)
-    if not (storage.exists(report) and storage.exists(shard)):
+    report = shard_uri(out, REPORTS, number)
+    if not (storage.exists(report) and storage.exists(shard_uri(out, "images", number))):
         return {}
-    pixels = storage.read_table(shard, columns=["image_id", "pixels"])
-    held = dict(zip(pixels["image_id"].to_pylist(), pixels["pixels"].to_pylist(), strict=True))
+    held = held_pixels(out, number)
     rows = storage.read_table(report).to_pylist()
     images = {row["image_id"]: row for row in rows if row["stage"] is None and row["image_id"] in held}
     known: dict[str, Outcome] = {}
@@ -183,17 +192,18 @@ def _numbers(row: Row, made: Made) -> Row:
     numbers = {name: row[name] for name in NUMBERS}
     numbers |= {f"{way}_spacing_mm": row[f"{way}_spacing_mm"] * made.scale for way in ("row", "col")}
     days = row["days_from_baseline"]
-    limits = {name: made.fields[name] for name in LIMITS if made.fields[name] is not None}
+    numbers |= {name: made.fields[name] for name in LIMITS}
     return {
         "scale": made.scale,
-        **{name: None if math.isnan(value) else value for name, value in (numbers | limits).items()},
+        **{name: _or_null(value) for name, value in numbers.items()},
         "days_from_baseline": None if math.isnan(days) else int(days),
     }
 
 
-def image_uri(out: str, number: int) -> str:
-    """Where a shard of images lies."""
-    return storage.join(out, "images", f"shard-{number:05d}.parquet")
+def held_pixels(out: str, number: int) -> dict[str, bytes]:
+    """The encoded images that a shard's file holds, by image_id."""
+    table = storage.read_table(shard_uri(out, "images", number), columns=["image_id", "pixels"])
+    return dict(zip(table["image_id"].to_pylist(), table["pixels"].to_pylist(), strict=True))
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orthoray import storage
 from orthoray.imaging.pseudonyms import Pseudonyms
@@ -22,6 +21,10 @@ from orthoray.imaging.pseudonyms import Pseudonyms
 FOLDER = "ingest"
 KEY = b"orthoray.key"
 """Entry of a report's metadata: hash of all that decides its content."""
+
+REPORTS = f"{FOLDER}/reports"
+TIERS = ("images", "rejected", "master", REPORTS)
+"""Folders of a dataset that hold one file for each shard: pixels, thumbnails of excluded images, DICOM, reports."""
 
 
 def file_keys(files: pd.DataFrame, ids: Pseudonyms) -> pd.DataFrame:
@@ -41,12 +44,13 @@ class IngestState:
     """
 
     def __init__(self, out: str, ids: Pseudonyms) -> None:
-        self.folder, self.ids = storage.join(out, FOLDER), ids
-        self._parts = len(storage.list_files(storage.join(self.folder, "survey"), ".parquet"))
+        self.out, self.ids = out, ids
+        self.survey = storage.join(out, FOLDER, "survey")
+        self._parts = max(map(_number, storage.list_files(self.survey, ".parquet")), default=-1) + 1
 
     def surveyed(self, files: pd.DataFrame) -> pd.DataFrame | None:
         """Rows of the survey for files (with ``file_key, version``) that have not changed since they were read."""
-        parts = storage.list_files(storage.join(self.folder, "survey"), ".parquet")
+        parts = storage.list_files(self.survey, ".parquet")
         if not parts:
             return None
         tables = [storage.read_table(part) for part in parts]
@@ -60,20 +64,20 @@ class IngestState:
         """Keep rows of the survey; each part is written once."""
         sealed = [self._seal(version, day) for version, day in zip(rows["version"], rows["day"], strict=True)]
         table = pa.Table.from_pandas(rows.drop(columns="file").assign(day=sealed), preserve_index=False)
-        uri = storage.join(self.folder, "survey", f"part-{self._parts:05d}.parquet")
+        uri = storage.join(self.survey, f"part-{self._parts:05d}.parquet")
         storage.write_table(table.replace_schema_metadata(None), uri)
         self._parts += 1
 
     def compact_survey(self, rows: pd.DataFrame) -> None:
         """Replace all parts by one: the files that are there now."""
-        old = storage.list_files(storage.join(self.folder, "survey"), ".parquet")
+        old = storage.list_files(self.survey, ".parquet")
         self.add_survey(rows)
         for part in old:
             storage.remove_tree(part)
 
     def report(self, shard: int, key: str) -> pa.Table | None:
         """The report of a shard if it was written for the same ``key``."""
-        uri = report_uri(self.folder, shard)
+        uri = shard_uri(self.out, REPORTS, shard)
         if not storage.exists(uri):
             return None
         table = storage.read_table(uri)
@@ -87,14 +91,22 @@ class IngestState:
         return float(int(day) ^ mask)
 
 
-def report_uri(folder: str, shard: int) -> str:
-    """Where the report of a shard lies in the folder ``ingest``."""
-    return storage.join(folder, "reports", f"shard-{shard:05d}.parquet")
+def shard_uri(out: str, tier: str, number: int) -> str:
+    """Where a shard's file of one of the `TIERS` lies."""
+    return storage.join(out, tier, f"shard-{number:05d}.parquet")
 
 
-def write_report(folder: str, shard: int, key: str, report: pa.Table) -> None:
+def keep_shards(out: str, numbers: set[int]) -> None:
+    """Remove the files of all other shards."""
+    for tier in TIERS:
+        for uri in storage.list_files(storage.join(out, tier), ".parquet"):
+            if _number(uri) not in numbers:
+                storage.remove_tree(uri)
+
+
+def write_report(out: str, shard: int, key: str, report: pa.Table) -> None:
     """Write a shard's report, after the shard itself."""
-    storage.write_table(report.replace_schema_metadata({KEY: key.encode()}), report_uri(folder, shard))
+    storage.write_table(report.replace_schema_metadata({KEY: key.encode()}), shard_uri(out, REPORTS, shard))
 
 
 def shard_key(rows: pd.DataFrame, columns: Iterable[str], settings: Any) -> str:
@@ -105,6 +117,6 @@ def shard_key(rows: pd.DataFrame, columns: Iterable[str], settings: Any) -> str:
     return digest.hexdigest()
 
 
-def metadata_key(file: pq.ParquetFile) -> bytes | None:
-    """The key in a Parquet file's metadata."""
-    return (file.schema_arrow.metadata or {}).get(KEY)
+def _number(uri: str) -> int:
+    """The number at the end of a file's name, as in ``shard-00012.parquet``."""
+    return int(uri.rsplit("-", 1)[-1].removesuffix(".parquet"))
