@@ -50,6 +50,16 @@ def test_bad_override_is_refused_with_a_cure(override, parts):
         assert part in str(error.value)
 
 
+def test_a_key_of_several_kinds_has_one_line_under_its_own_name():
+    with pytest.raises(InputError) as error:
+        load_config(Run, None, ["name=a", "batch_size=many"])
+    text = str(error.value)
+    assert "1 problem(s)" in text
+    assert "\n  batch_size: " in text
+    assert "valid integer" in text
+    assert "'auto'" in text
+
+
 def test_unknown_key_in_the_file_names_file_and_nearest(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("name: a\noptimiser: {lerning_rate: 1, l_r: 2}\nbatchsize: 3\n")

@@ -74,7 +74,10 @@ def parse_config(model: type[ModelT], values: Mapping[str, Any], origin: str) ->
     try:
         return model.model_validate_json(json.dumps(dict(values), default=str))
     except ValidationError as error:
-        lines = [_explain(model, dict(item)) for item in error.errors()]
+        faults: dict[str, list[dict[str, Any]]] = {}
+        for item in error.errors():
+            faults.setdefault(_path(dict(item), values), []).append(dict(item))
+        lines = [_explain(model, path, items) for path, items in faults.items()]
         raise InputError(f"{origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
@@ -160,16 +163,30 @@ def _is_mapping(model: type[BaseModel], key: str) -> bool:
     return "dict[" in str(field.annotation)
 
 
-def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
-    """One line for one pydantic error: dotted path, what is wrong, what is allowed, nearest name."""
-    path = ".".join(str(part) for part in error["loc"])
+def _path(error: dict[str, Any], values: Mapping[str, Any]) -> str:
+    """Dotted path of the key that a pydantic error is about, without the names of the kinds that were tried."""
+    place: Any = values
+    parts = []
+    for part in error["loc"]:
+        if (isinstance(place, Mapping) and part in place) or (isinstance(place, list) and isinstance(part, int)):
+            place = place[part]
+            parts.append(part)
+    if error["type"] == "missing":
+        parts.append(error["loc"][-1])
+    return ".".join(map(str, parts))
+
+
+def _explain(model: type[BaseModel], path: str, errors: list[dict[str, Any]]) -> str:
+    """One line for a key: what is wrong, what is allowed (of each kind that it may have), nearest name."""
+    error = errors[0]
     if error["type"] == "extra_forbidden":
         keys = known_keys(model)
         return f"{path}: unknown key.{nearest(path, keys) or _siblings(path, keys)}"
     if error["type"] == "missing":
         return f"{path}: required, but not given."
     given = repr(error.get("input"))
-    return f"{path}: {error['msg']} (given: {given if len(given) < 80 else given[:77] + '...'})"
+    wrong = "; or: ".join(dict.fromkeys(str(item["msg"]) for item in errors))
+    return f"{path}: {wrong} (given: {given if len(given) < 80 else given[:77] + '...'})"
 
 
 def _siblings(path: str, keys: list[str]) -> str:
