@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("search")
+settings.load_profile("same")  # pytest --hypothesis-profile=search draws new ones
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, by children too
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

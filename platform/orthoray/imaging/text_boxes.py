@@ -14,6 +14,9 @@ Box = tuple[int, int, int, int]
 MARKER_LETTERS = 3
 """A word of at most so many letters is a marker or initials (L, R, PA, AP, WB, JKL) and allowed."""
 
+LETTER_WIDTH = 0.8
+"""Width of a letter with its gap at the least, in heights, where letters touch."""
+
 CONTRAST = 24
 """Grey levels by which a stroke is at least brighter than what lies around it."""
 
@@ -164,9 +167,13 @@ def _is_letter(parts: Parts, side: int) -> npt.NDArray[np.bool_]:
 
 
 def _counted(parts: Parts) -> npt.NDArray[np.float64]:
-    """(n,) how many letters a component is: more than one if it is wide and rows cross many strokes."""
+    """(n,) how many letters a component is: more than one if it is wide and rows cross many strokes.
+
+    M and W are crossed as often as two letters, so no more are counted than find room side by side.
+    """
     touching = parts[:, W] > 1.5 * parts[:, H]
-    return np.where(touching, np.maximum(2.0, np.rint(parts[:, CROSSED] / 1.5)), 1.0)
+    room = np.floor(parts[:, W] / (LETTER_WIDTH * parts[:, H]))
+    return np.where(touching, np.maximum(2.0, np.minimum(np.rint(parts[:, CROSSED] / 1.5), room)), 1.0)
 
 
 def _is_graphic(parts: Parts, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
