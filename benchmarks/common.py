@@ -58,10 +58,15 @@ def scratch() -> Iterator[str]:
 
 
 def conclude(what: str, ours: Sequence[float], theirs: Sequence[float], least: float, unit: str = "img/s") -> None:
-    """Print both medians with their ranges and the ratio; exit with 1 if it is below ``least``."""
+    """`ratio`; exit with 1 if it is below ``least``."""
+    sys.exit(not ratio(what, ours, theirs, least, unit))
+
+
+def ratio(what: str, ours: Sequence[float], theirs: Sequence[float], least: float, unit: str) -> bool:
+    """Print both medians with their ranges and the ratio; is it at least ``least``?"""
     for name, values in (("ours", ours), ("theirs", theirs)):
         spread = f"{min(values):.3g} … {max(values):.3g}"
         print(f"  {name:<7} {statistics.median(values):8.3g} {unit}   ({spread}, {len(values)} rounds)")
-    ratio = statistics.median(ours) / statistics.median(theirs)
-    print(f"{what}: ratio {ratio:.2f}, wanted at least {least:g}: {'met' if ratio >= least else 'NOT met'}")
-    sys.exit(ratio < least)
+    found = statistics.median(ours) / statistics.median(theirs)
+    print(f"{what}: ratio {found:.2f}, wanted at least {least:g}: {'met' if found >= least else 'NOT met'}", flush=True)
+    return found >= least

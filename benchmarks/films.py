@@ -1,7 +1,8 @@
-"""Synthetic DICOM of hospital size for the benchmarks of ingest."""
+"""DICOM files for the benchmarks of ingest: films of hospital size, and real MR slices where they are at hand."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -18,20 +19,35 @@ from pydicom.uid import (
     generate_uid,
 )
 
-FILMS = [(ExplicitVRLittleEndian, 2), (JPEGLSLossless, 2), (JPEG2000Lossless, 1)]
-"""Transfer syntax and number of films; as many times eight MR slices go along."""
+FILMS = (ExplicitVRLittleEndian, JPEGLSLossless, JPEG2000Lossless)
+"""Transfer syntaxes of films."""
 
-SHAPE, SLICE = (2500, 2048), (384, 384)
+SLICES_PER_FILM = 8
+SHAPE, SLICE = (2500, 2048), (256, 256)
+REAL = Path(__file__).parents[2] / "shared" / "data" / "dicom-knee-mri" / "original"
 
 
-def write_films(folder: Path, kinds: list[tuple[UID, int]]) -> list[Path]:
-    """Write films and slices; return their files."""
-    files = []
-    for syntax, count in kinds:
-        for number in range(count):
-            files.append(write(folder / f"xr-{syntax.keyword}-{number}.dcm", SHAPE, syntax, "DX", number))
-            files += [write(folder / f"mr-{syntax.keyword}-{number}-{k}.dcm", SLICE, syntax, "MR", k) for k in range(8)]
-    return files
+def write_mix(folder: Path, rounds: int) -> list[Path]:
+    """Write films of each syntax and `SLICES_PER_FILM` times as many MR slices; return their files.
+
+    The slices are the real ones beside this checkout as far as they go; without them, or beyond, synthetic ones.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    real = sorted(REAL.rglob("*.dcm")) if REAL.is_dir() else []
+    films = [
+        write(folder / f"xr-{number}-{syntax.keyword}.dcm", SHAPE, syntax, "DX", number)
+        for number in range(rounds)
+        for syntax in FILMS
+    ]
+    slices = []
+    for number in range(SLICES_PER_FILM * len(films)):
+        file = folder / f"mr-{number:05d}.dcm"
+        if number < len(real):
+            shutil.copyfile(real[number], file)
+        else:
+            write(file, SLICE, ExplicitVRLittleEndian, "MR", number)
+        slices.append(file)
+    return films + slices
 
 
 def write(file: Path, shape: tuple[int, int], syntax: UID, modality: str, seed: int) -> Path:
@@ -44,6 +60,7 @@ def write(file: Path, shape: tuple[int, int], syntax: UID, modality: str, seed: 
     made.SOPClassUID, made.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     made.StudyInstanceUID, made.SeriesInstanceUID = generate_uid(), generate_uid()
     made.PatientID, made.Modality, made.PhotometricInterpretation = "phantom", modality, "MONOCHROME2"
+    made.BodyPartExamined = "KNEE"
     made.Rows, made.Columns, made.SamplesPerPixel = *shape, 1
     made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
     made.WindowCenter, made.WindowWidth = 2048, 3600

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import struct
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 
 from orthoray.errors import RunError
 
 CODECS = ("png",)
 
-PNG = (
-    (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
-    (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-    (cv2.IMWRITE_PNG_COMPRESSION, 1),
-)
-"""Differences to the row above, runs and Huffman codes: half the time of OpenCV's defaults to decode, and smaller."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+UP = 2
+"""Filter of a row: the differences to the row above, modulo 256 (PNG specification, third edition, 9.2)."""
+
+LEVEL = 1
+"""Of igzip's deflate. Higher levels take longer and save less than 2 % of radiographs."""
 
 
 def encode(image: npt.NDArray[np.uint8], codec: str = "png") -> bytes:
     """Encode an (H, W) uint8 image; RunError for another shape, type or codec."""
     if codec not in CODECS or image.ndim != 2 or image.dtype != np.uint8:
         raise RunError(f"cannot encode {image.dtype} of shape {image.shape} as '{codec}'; expected (H, W) uint8 as png")
-    done, content = cv2.imencode(".png", image, [number for pair in PNG for number in pair])
-    if not done:
-        raise RunError("the image could not be encoded as png")
-    return content.tobytes()
+    return _png(image)
 
 
 def decode(content: bytes, codec: str = "png") -> npt.NDArray[np.uint8]:
@@ -36,3 +36,23 @@ def decode(content: bytes, codec: str = "png") -> npt.NDArray[np.uint8]:
     if image is None:
         raise RunError("an image of the dataset is damaged (not a png). Ingest the dataset again.")
     return np.asarray(image, np.uint8)
+
+
+def _png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Write 8-bit grey PNG: every row as its differences to the one above, deflated by igzip.
+
+    A fifth of the time that OpenCV's fastest strategy takes, smaller, and quicker to decode.
+    """
+    height, width = image.shape
+    rows = np.empty((height, width + 1), np.uint8)
+    rows[:, 0] = UP
+    rows[0, 1:] = image[0]
+    np.subtract(image[1:], image[:-1], out=rows[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    content = isal_zlib.compress(rows.data.cast("B"), LEVEL)
+    return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", content) + _chunk(b"IEND", b"")
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    body = name + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", isal_zlib.crc32(body))

@@ -1,7 +1,8 @@
 """Display values: the window where the file brings none, and the arithmetic on whole images.
 
-A stored value of up to 16 bits has at most 65536 cases, so the chain is worked out once for each of them, in float64,
-and the image is looked up in that table: bit for bit the same result in a tenth of the time or less.
+A stored value of up to 16 bits has at most 65536 cases, so the chain is worked out once for each of them that lies in
+the image's range, in float64, and the image is looked up in that table: bit for bit the same result in a tenth of the
+time or less.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Display:
 
     Attributes:
         codes: (H, W) uint8 or uint16 indices into ``table``; without a table the pixels themselves, float32.
-        table: (256,) or (65536,) float32 in 0..1, or None.
+        table: (256,) or (65536,) float32 in 0..1, or None; 0 for codes outside of the image's range.
         low, high: the window, in values after the modality transformation; NaN for a lookup table.
         policy: ``voi`` (from the file), ``percentile``, ``full_range`` (8-bit pictures; images with too few different
             values for percentiles), or ``blank`` (a frame of one value among others that are not; it is black).
@@ -119,24 +120,28 @@ def shade(stored: np.ndarray, chain: Chain, window: str = "header", *, table: bo
         stored: (H, W) integers.
         chain: the steps.
         window: as in `display_frames`.
-        table: look the image up in a table of all cases; default: where it has at least as many pixels as the table.
+        table: look the image up in a table; default: where it has at least as many pixels as there are codes.
     """
     width = 8 * stored.dtype.itemsize
     if table is None:
         table = width <= 16 and stored.size >= 1 << width
     codes = np.ascontiguousarray(stored).view(f"u{stored.dtype.itemsize}")
-    cases = np.arange(1 << width).astype(codes.dtype).view(stored.dtype) if table else stored
+    cases = np.arange(int(stored.min()), int(stored.max()) + 1).astype(stored.dtype) if table else stored
     values = chain.modality(cases)
     padding = None if chain.padding is None else (cases >= chain.padding[0]) & (cases <= chain.padding[1])
     if chain.window is not None and window == "header":
         pixels, low, high, policy = chain.window.shade(values), chain.window.low, chain.window.high, "voi"
     else:
-        counts = code_counts(codes) if table else np.ones(stored.shape, np.int64)
+        counts = code_counts(codes)[cases.view(codes.dtype)] if table else np.ones(stored.shape, np.int64)
         low, high, policy = limits(values, counts if padding is None else np.where(padding, 0, counts))
         pixels = _linear(values, low, high)
     pixels = 1.0 - pixels if chain.inverse and policy != BLANK else pixels
     pixels = (pixels if padding is None else np.where(padding, 0.0, pixels)).astype(np.float32)
-    return Display(codes, pixels, low, high, policy) if table else Display(pixels, None, low, high, policy)
+    if not table:
+        return Display(pixels, None, low, high, policy)
+    shades = np.zeros(1 << width, np.float32)
+    shades[cases.view(codes.dtype)] = pixels
+    return Display(codes, shades, low, high, policy)
 
 
 def _volume(volume: np.ndarray, window: str) -> list[Display]:

@@ -48,6 +48,6 @@ def find_foreground(image: Grey, noise: float) -> Foreground:
     if float(thumb.std()) < max(1.0, 2.0 * noise / averaged**0.5):
         return Foreground(thumb, np.zeros(thumb.shape, np.bool_), 0.0)
     otsu = cv2.threshold(thumb, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0]
-    dark = float(np.sort(thumb, axis=None)[thumb.size // 50])
+    dark = float(np.partition(thumb, thumb.size // 50, axis=None)[thumb.size // 50])
     mask = thumb > max(float(DARK), dark + 0.4 * (otsu - dark))
     return Foreground(thumb, mask, float(mask.mean()))

@@ -50,8 +50,8 @@ def mr_measures(image: Grey, found: Foreground, power: Floats) -> dict[str, floa
 
 def _levels(values: npt.NDArray[Any], *shares: float) -> list[float]:
     """Quantiles of values, the nearest rank."""
-    ordered = np.sort(values, axis=None)
-    return [float(ordered[round(share * (len(ordered) - 1))]) for share in shares]
+    places = [round(share * (values.size - 1)) for share in shares]
+    return [float(level) for level in np.partition(values, places, axis=None)[places]]
 
 
 def _focus(image: Grey) -> float:

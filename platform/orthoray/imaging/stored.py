@@ -37,8 +37,8 @@ DECODERS = {
     JPEG + "70": ("gdcm",),
     JPEG + "80": ("pyjpegls", "gdcm"),
     JPEG + "81": ("pyjpegls", "gdcm"),
-    JPEG + "90": ("pylibjpeg", "gdcm"),
-    JPEG + "91": ("pylibjpeg", "gdcm"),
+    JPEG + "90": ("gdcm", "pylibjpeg"),
+    JPEG + "91": ("gdcm", "pylibjpeg"),
     RLE: ("pylibjpeg",),  # pydicom's own decoder does not stop at the end of the frame
 }
 """Transfer syntax → pydicom's decoding plug-ins, in order. One that is absent: any that pydicom has."""
@@ -189,9 +189,19 @@ def own_bits(frame: np.ndarray, dataset: Any) -> np.ndarray:
     high = int(dataset.get("HighBit") or bits - 1)
     syntax = dataset.file_meta.TransferSyntaxUID
     in_place = bits - 1 <= high < width and (not syntax.is_encapsulated or syntax == RLE)
-    shifted = native << (width - 1 - (high if in_place else bits - 1))
+    high = high if in_place else bits - 1
+    if high == bits - 1 and _fits(native, bits):
+        return native
+    shifted = native << (width - 1 - high)
     shifted >>= width - bits
     return np.asarray(shifted)
+
+
+def _fits(values: np.ndarray, bits: int) -> bool:
+    """Are all values within the range of so many bits? Then there is nothing in the others."""
+    signed = int(values.dtype.kind == "i")
+    low, high = -signed << (bits - 1), (1 << (bits - signed)) - 1
+    return values.size > 0 and bool(values.max() <= high) and bool(not signed or values.min() >= low)
 
 
 def _syntax_name(dataset: Any) -> str:

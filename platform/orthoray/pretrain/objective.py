@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
-from orthoray.pretrain.config import Centring
+from orthoray.pretrain.settings.objective import Centring
 
 
 class Centre:

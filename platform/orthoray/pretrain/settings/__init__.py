@@ -1,0 +1,1 @@
+"""Sections of a pretraining run's configuration, one file for each concern."""

@@ -1,0 +1,21 @@
+"""How weights are changed."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from orthoray.config import Auto, StrictModel
+
+
+class OptimiserConfig(StrictModel):
+    """AdamW. ``lr`` auto = 5e-4 · batch / 256 (DINO's rule); ``warmup`` is a share of the run."""
+
+    lr: float | Auto = "auto"
+    lr_end: float = Field(default=1e-6, ge=0.0)
+    warmup: float = Field(default=0.1, ge=0.0, le=1.0)
+    weight_decay: tuple[float, float] = (0.04, 0.4)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = Field(default=3.0, gt=0.0)
+    freeze_last_layer: float = Field(
+        default=0.01, ge=0.0, le=1.0, description="Share of the run with fixed prototypes."
+    )
