@@ -34,6 +34,7 @@ def test_help_teaches_and_imports_nothing_heavy():
     [
         (["pretrian"], "Did you mean 'pretrain'?"),
         (["ingest", "knee_xray_lk", "--source", ".", "--out", "x"], "Did you mean 'knee_xray_kl'?"),
+        (["pretrain"], "no CONFIG"),
         (["pretrain", "no_such_preset"], "neither a file nor a preset"),
         (["study", "study_knee_xray_kl", "fold=3"], "Did you mean 'folds'?"),
         (["ingest", "knee_xray_kl", "--out", "x"], "--source"),
@@ -48,6 +49,13 @@ def test_bad_input_ends_with_2_and_a_message(arguments, message, tmp_path):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_keys_of_a_card_are_listed_without_any_argument():
+    done = orthoray("ingest", "--keys")
+    assert done.returncode == 0, done.stderr
+    for key in ("phi_source", "screening.mr_artefact.noise_z", "days_from_baseline", "label_source", "min_raters"):
+        assert key in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,24 @@ def demo(out: str, seed: int, patients: int | None) -> None:
     run_demo(out, seed=seed, patients=patients)
 
 
+def _card_keys(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print every key of a dataset card and stop, if ``wanted``."""
+    if not wanted:
+        return
+    from orthoray.config import describe_keys
+    from orthoray.data.cards import DatasetCard, FactsTable, LabelTable
+    from orthoray.data.sources.options import Finding
+
+    click.echo(describe_keys(DatasetCard))
+    for title, model in (
+        ("Each entry of facts", FactsTable),
+        ("Each entry of labels", LabelTable),
+        ("Each of adapter.findings (hospital)", Finding),
+    ):
+        click.echo(f"\n{title}:\n{describe_keys(model)}")
+    context.exit()
+
+
 @cli.command()
 @click.argument("card")
 @click.option("--source", required=True, help="Folder or URI that holds the DICOM or image files.")
@@ -71,6 +89,14 @@ def demo(out: str, seed: int, patients: int | None) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a dataset that is already at OUT.")
 @click.option("--limit", type=int, default=None, help="Read only the first N files (to try a card).")
 @click.option("--dry-run", is_flag=True, help="Read headers and tables, tell what would happen, write nothing.")
+@click.option(
+    "--keys",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_card_keys,
+    help="List every key of a card with its type and default, then stop.",
+)
 def ingest(card: str, source: str, out: str, overwrite: bool, limit: int | None, dry_run: bool) -> None:
     """Turn DICOM or images into a de-identified dataset.
 
@@ -78,10 +104,11 @@ def ingest(card: str, source: str, out: str, overwrite: bool, limit: int | None,
     image of the dataset or a row of excluded.parquet with its reason.
 
     The same command again goes on with an interrupted run; once the dataset is there, it reads only files
-    that are new or have changed.
+    that are new or have changed. After a change of the card give --overwrite.
 
     \b
-    Example:
+    Example (your own images: docs/sources.md):
+      orthoray ingest my_card.yaml --source /data/export --out runs/mine/dataset --dry-run
       orthoray ingest knee_xray_kl --source ../shared/data/knee-xray-kl --out runs/knee/dataset
     """
     from orthoray.data.cards import load_card
@@ -97,7 +124,12 @@ def ingest(card: str, source: str, out: str, overwrite: bool, limit: int | None,
 def explain(dataset: str, image_id: str, source: str | None) -> None:
     """Tell where one image of a dataset comes from.
 
-    DATASET is the folder that `orthoray ingest` wrote, IMAGE_ID an id of index.parquet or excluded.parquet.
+    DATASET is the folder that `orthoray ingest` wrote, IMAGE_ID an id of index.parquet,
+    review.parquet or excluded.parquet.
+
+    \b
+    Example:
+      orthoray explain runs/mine/dataset i0123456789abcdef0123 --source /data/export
     """
     from orthoray.data.explain import explain as run
 
@@ -147,6 +179,46 @@ def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     function = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
     return click.argument("config", required=False)(function)
+
+
+@cli.command()
+@_config_options
+@click.option("--gpu", default=None, help="One kind of GPU (H100, A100 …) instead of all known ones.")
+@click.option("--gpus", type=int, default=None, help="How many share the batch [default: resources.workers, or 1].")
+@click.option("--mfu", default=0.4, show_default=True, help="Share of the peak that training is assumed to reach.")
+@click.option("--price-gpu-hour", type=float, default=None, help="Price of one GPU for an hour.")
+@click.option("--cores", type=float, default=None, help="Processor cores that cut crops, all together.")
+@click.option("--images-per-core", type=float, default=None, help="Images per second [default: measured here].")
+@click.option("--images", type=int, default=None, help="Number of images, if the datasets are not at hand.")
+@click.option("--image-kb", type=float, default=None, help="Stored size of an image, likewise.")
+@click.option("--read-mb", type=float, default=None, help="MB per second that storage or network give.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def plan(
+    config: str | None, overrides: tuple[str, ...], keys: bool, as_json: bool, gpus: int | None, **wishes: Any
+) -> None:
+    """Tell what a pretraining run would cost and need, before it costs it.
+
+    Arithmetic, memory, speed, hours and money, and settings that will work against the run. Needs no GPU;
+    what is not at hand is assumed, and said.
+
+    CONFIG is what `orthoray pretrain` takes.
+
+    \b
+    Example:
+      orthoray plan pretrain_knee_xray_kl --gpu H100 --gpus 8 --price-gpu-hour 2.5
+    """
+    from orthoray.pretrain.config import PretrainConfig
+
+    settings = _settings(PretrainConfig, config, overrides, keys)
+    if settings is not None:
+        from orthoray.config import parse_config
+        from orthoray.pretrain.estimate import estimate
+        from orthoray.pretrain.estimate_devices import Wishes
+        from orthoray.pretrain.estimate_text import show
+
+        wishes = {**wishes, "gpus": "auto" if gpus is None else gpus}
+        made = estimate(settings, parse_config(Wishes, wishes, "orthoray plan"))
+        show(made, as_json)
 
 
 @cli.command()
@@ -292,6 +364,10 @@ def _settings(model: Any, config: str | None, overrides: Sequence[str], keys: bo
         return None
     if config is not None and "=" in config:
         overrides, config = (config, *overrides), None
+    if config is None and not overrides:
+        raise InputError(
+            "no CONFIG. Give a YAML file or a preset of jobs/configs; --help has an example, --keys lists all keys."
+        )
     path = None if config is None else find_preset(config)
     return load_config(model, path, overrides)
 

@@ -268,9 +268,13 @@ def test_bad_input_writes_nothing(archive, tmp_path, changes, message):
     assert os.listdir(tmp_path) == []
 
 
-def test_out_and_source_are_checked(archive, tmp_path, made):
-    with pytest.raises(InputError, match="--overwrite"):
-        ingest(card_with(short_side=16), str(archive.root), made.uri)
+def test_out_and_source_are_checked(archive, tmp_path, made, monkeypatch):
+    with pytest.raises(InputError, match=r"these differ: name, source. Give --overwrite"):
+        ingest(card_with(name="another", source="test"), str(archive.root), made.uri)
+    monkeypatch.setenv("ORTHORAY_HMAC_KEY", "another-key-of-the-tests-0123456789")
+    with pytest.raises(InputError, match="another pseudonym key"):
+        ingest(card_with(), str(archive.root), made.uri)
+    monkeypatch.setenv("ORTHORAY_HMAC_KEY", KEY)
     with pytest.raises(InputError, match="no such folder"):
         ingest(card_with(), str(tmp_path / "absent"), str(tmp_path / "out"))
     (tmp_path / "notes.txt").write_text("mine")

@@ -64,6 +64,28 @@ def test_the_same_again_reads_nothing(archive, tmp_path, capsys):
     assert {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    "changes", [{"short_side": 24}, {"screened": "review"}, {"labels": []}, {"window": "percentile", "labels": []}]
+)
+def test_a_changed_card_gives_what_it_gives_afresh(archive, tmp_path, changes):
+    out, fresh = tmp_path / "dataset", tmp_path / "fresh"
+    ingest(card_with(), str(archive), str(out))
+    ingest(card_with(**changes), str(archive), str(out))
+    ingest(card_with(**changes), str(archive), str(fresh))
+    assert content(out) == content(fresh)
+
+
+def test_without_a_change_of_pixels_none_are_made_again(archive, tmp_path):
+    out = tmp_path / "dataset"
+    ingest(card_with(), str(archive), str(out))
+    for file in archive.rglob("*.dcm"):
+        spoil(file)
+    before = content(out)[1]
+    ingest(card_with(labels=[]), str(archive), str(out))
+    assert content(out)[1] == before
+    assert Dataset(str(out)).tasks() == []
+
+
 def test_only_what_has_changed_is_read(archive, tmp_path):
     out, fresh = tmp_path / "dataset", tmp_path / "fresh"
     ingest(card_with(), str(archive), str(out))

@@ -23,6 +23,9 @@ from orthoray.errors import InputError, OrthoRayError
 from orthoray.imaging.pseudonyms import pseudonyms
 from orthoray.progress import outputs, say
 
+IDENTITY = ("name", "source", "phi_source", "reader")
+"""Keys of a card without which a dataset is another one; after a change of the others it is brought up to date."""
+
 
 def ingest(
     card: DatasetCard,
@@ -39,8 +42,9 @@ def ingest(
     and the shard of every patient. Then every shard is written by one task, image after image; images that stand out
     among their like are excluded; and the dataset appears at ``out`` only when it is complete.
 
-    The same call again goes on with a run that was interrupted. If a dataset of the same card is at ``out``, it is
-    brought up to date: only files that are new or have changed are read.
+    The same call again goes on with a run that was interrupted. If a dataset of the same source is at ``out``, it is
+    brought up to date: only files that are new or have changed are read, and what a change of the card touches is made
+    again.
 
     Args:
         card: describes the source.
@@ -60,8 +64,8 @@ def ingest(
     source, out = storage.absolute(source), storage.absolute(out).rstrip("/")
     if limit is not None and limit < 1:
         raise InputError(f"--limit {limit}: give the number of files to read, at least 1.")
-    before = None if dry_run else _before(card, out, overwrite)
     ids = pseudonyms(card.source_code, phi=card.phi_source)
+    before = None if dry_run else _before(card, ids.key_id, out, overwrite)
     files = file_keys(list_source(source, card, limit), ids)
     tables = Tables(source, ids, card.adapter, files["file"])
     _check_tables(card, tables)
@@ -76,8 +80,12 @@ def ingest(
     return manifest
 
 
-def _before(card: DatasetCard, out: str, overwrite: bool) -> dict[str, Any] | None:
-    """The manifest of the dataset that is brought up to date, if there is one; InputError if ``out`` is taken."""
+def _before(card: DatasetCard, key_id: str, out: str, overwrite: bool) -> dict[str, Any] | None:
+    """The manifest of the dataset that is brought up to date, if there is one; InputError if ``out`` is taken.
+
+    Another card is fine as long as it is of the same source, read the same way: what a change of it touches is made
+    again, be that labels, screening or all pixels.
+    """
     if not storage.is_folder(out):
         if storage.exists(out):
             raise InputError(f"{out} is a file. Give --out a folder.")
@@ -90,9 +98,18 @@ def _before(card: DatasetCard, out: str, overwrite: bool) -> dict[str, Any] | No
     if overwrite:
         return None
     manifest: dict[str, Any] = storage.read_json(file)
-    if manifest.get("card") != card.model_dump(mode="json") or manifest.get("layout_version") != VERSION:
+    if manifest.get("key_id") != key_id:
         raise InputError(
-            f"{out} holds a dataset of another card or version. Give --overwrite to replace it, or another --out."
+            f"{out} was made with another pseudonym key: none of its ids would stay. Give that key (ORTHORAY_HMAC_KEY "
+            "or ~/.orthoray/key), another --out, or --overwrite to replace the dataset."
+        )
+    old = manifest.get("card") or {}
+    changed = [name for name in IDENTITY if old.get(name) != getattr(card, name)]
+    changed += ["the layout of datasets"] if manifest.get("layout_version") != VERSION else []
+    if changed:
+        raise InputError(
+            f"{out} holds a dataset of another source or version; these differ: {', '.join(changed)}. "
+            "Give --overwrite to replace it, or another --out."
         )
     return manifest
 
@@ -123,6 +140,8 @@ def _dry_run(card: DatasetCard, source: str, files: pd.DataFrame, tables: Tables
     frames = survey(files, source, card, tables.ids)
     rows, facts_audit = arrange(frames, card, tables, tables.ids)
     stays = rows["stage"] == ""
+    for table in facts_audit:
+        say(f"  {table['table']}: {table['images']:,} images found in it, {table['images_not_in_table']:,} not")
     require_some(int(stays.sum()), rows["reason"], source, card)
     read = {"files": len(files), "frames": len(frames), "images": len(rows)}
     account = {
@@ -131,8 +150,6 @@ def _dry_run(card: DatasetCard, source: str, files: pd.DataFrame, tables: Tables
         "counts": counts(rows[stays].assign(source=card.source_code)),
     }
     _tell_counts(account)
-    for table in facts_audit:
-        say(f"  {table['table']}: {table['images']:,} images found in it, {table['images_not_in_table']:,} not")
     say(f"  {files['size'].sum() / 1e9:.2f} GB would be read; nothing was written (--dry-run)")
     return account
 
@@ -193,7 +210,10 @@ def _tell(manifest: dict[str, Any], out: str) -> None:
         "flow": storage.join(out, "flow.svg"),
         "datasheet": storage.join(out, "datasheet.md"),
     }
-    outputs(files, next_step=f"orthoray pretrain CONFIG data.datasets='[{{uri: {out}}}]'")
+    name = out.rsplit("/", 1)[-1]
+    train = f"orthoray pretrain pretrain_knee_xray_kl out={out}-pretrain data.datasets='[{{uri: {out}}}]'"
+    say(f"  look at a sample of it with people's eyes: orthoray audit {out} --out {name}-sheet.html")
+    outputs(files, next_step=train)
 
 
 def _tell_counts(account: dict[str, Any]) -> None:
