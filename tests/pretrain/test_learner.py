@@ -4,6 +4,7 @@ import copy
 import io
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -11,8 +12,11 @@ from tests.pretrain.two_workers import BATCH, crops, learner_for, values
 from torch import nn
 
 from orthoray.errors import InputError
-from orthoray.pretrain.learner import MEASURES, Learner, StepValues, parameter_groups, step_values, update_teacher
+from orthoray.pretrain import objective
+from orthoray.pretrain.learner import MEASURES, Learner, StepValues, step_values
+from orthoray.pretrain.masks import block_masks
 from orthoray.pretrain.monitor import COLLAPSED
+from orthoray.pretrain.teacher import update_teacher
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,16 +88,27 @@ def test_the_loss_of_the_first_step_is_that_of_the_objective(learner_of):
     assert measures["loss"] == pytest.approx(float(torch.stack(terms).mean()), rel=1e-5)
     assert measures["teacher_entropy"] == pytest.approx(float(entropy), rel=1e-4)
     assert measures["student_teacher_kl"] == pytest.approx(measures["loss"] - measures["teacher_entropy"], abs=1e-5)
-    torch.testing.assert_close(learner.centre.value[0], 0.1 * torch.cat(scores[:2]).float().mean(0))
+    torch.testing.assert_close(learner.objective.centres["views"].value[0], 0.1 * torch.cat(scores[:2]).float().mean(0))
 
 
 def test_feature_spread_is_zero_when_collapsed_and_one_when_isotropic():
-    targets, loss = torch.full((64, 4), 0.25), torch.tensor(1.0)
+    reported, koleo = torch.tensor([1.5, 1.0, 0.3, 0.2]), torch.tensor(0.7)
     same = torch.ones(64, 8) * torch.rand(64, 1)
     spread = torch.randn(20000, 8, generator=torch.Generator().manual_seed(0))
-    assert float(Learner._measures(loss, targets, same)[3]) == pytest.approx(0.0, abs=1e-3)
-    assert float(Learner._measures(loss, targets, spread)[3]) == pytest.approx(1.0, abs=0.01)
-    assert float(Learner._measures(loss, targets, same)[1]) == pytest.approx(math.log(4))
+    assert float(Learner._measures(reported, same, koleo)[3]) == pytest.approx(0.0, abs=1e-3)
+    found = dict(zip(MEASURES, Learner._measures(reported, spread, koleo).tolist(), strict=True))
+    assert found == pytest.approx(
+        {
+            "loss": 1.5,
+            "teacher_entropy": 1.0,
+            "student_teacher_kl": 0.5,
+            "feature_std": 1.0,
+            "koleo": 0.7,
+            "ibot": 0.3,
+            "gram": 0.2,
+        },
+        abs=0.01,
+    )
 
 
 def test_teacher_is_the_moving_average_of_golden_values():
@@ -140,7 +155,7 @@ def test_the_teacher_never_sees_local_crops(learner_of):
     views, details = crops(0)
     one.step(views, details, values())
     other.step(views, details + 1, values())
-    assert torch.equal(one.centre.value, other.centre.value)
+    assert torch.equal(one.objective.centres["views"].value, other.objective.centres["views"].value)
     assert not equal(snapshot(one.network), snapshot(other.network))
 
 
@@ -152,25 +167,22 @@ def test_fixed_prototypes_and_a_fixed_backbone_do_not_move(learner_of):
     after = snapshot(learner.network)
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert moved == before.keys() - {"head.prototypes"}
-    learner.step(*crops(3), values(backbone_fixed=True, weight_decay=0.4))
+    learner.step(*crops(3), values(backbone_scale=0.0, weight_decay=0.4))
     last = snapshot(learner.network)
     moved = {key for key in before if not torch.equal(after[key], last[key])}
     assert moved == {key for key in before if key.startswith("head.")}
 
 
-def test_matrices_decay_and_the_rest_does_not(learner_of):
-    learner = learner_of(head__batch_norm=True, model__kwargs__reg_tokens=2)
-    names = {id(parameter): name for name, parameter in learner.network.named_parameters()}
-    decays, free = ({names[id(p)] for p in group["params"]} for group in parameter_groups(learner.network))
-    assert decays | free == set(names.values())
-    assert decays.isdisjoint(free)
-    tokens = {"backbone.pos_embed", "backbone.cls_token", "backbone.reg_token"}
-    norms = {"head.mlp.1.weight", "head.mlp.4.weight"}
-    assert {name for name in free if not name.endswith("bias") and "norm" not in name} == tokens | norms
-    assert {"head.prototypes", "backbone.patch_embed.proj.weight", "backbone.blocks.0.attn.qkv.weight"} <= decays
-    assert not any(name.endswith("bias") or "norm" in name for name in decays)
+def test_matrices_decay_at_the_scheduled_rate_and_the_rest_does_not(learner_of):
+    learner = learner_of(head__batch_norm=True)
     learner.step(*crops(0), values(weight_decay=0.3))
-    assert [group["weight_decay"] for group in learner.optimiser.param_groups] == [0.3, 0.0]
+    found = {name: group["weight_decay"] for group in learner.optimiser.param_groups for name in group["names"]}
+    assert {name for name, rate in found.items() if rate == 0.3} == {
+        name
+        for name, value in learner.network.named_parameters()
+        if value.ndim > 1 and not name.endswith(("pos_embed", "cls_token"))
+    }
+    assert set(found.values()) == {0.0, 0.3}
 
 
 def test_scheduled_values_at_both_ends(config_of):
@@ -180,14 +192,16 @@ def test_scheduled_values_at_both_ends(config_of):
         optimiser={"lr_end": 1e-5, "warmup": 0.1, "weight_decay": [0.04, 0.4], "freeze_last_layer": 0.02},
     )
     first, second, last = (step_values(config, 1e-3, step, 100) for step in (0, 2, 100))
-    assert first == StepValues(pytest.approx(1e-4), pytest.approx(0.04), pytest.approx(0.9), 0.04, True, True)
+    assert first == StepValues(pytest.approx(1e-4), pytest.approx(0.04), pytest.approx(0.9), 0.04, True, 0.0)
     assert step_values(config, 1e-3, 9, 100).lr == 1e-3
     assert step_values(config, 1e-3, 1, 100).prototypes_fixed
-    assert (second.prototypes_fixed, second.backbone_fixed) == (False, True)
-    assert not step_values(config, 1e-3, 3, 100).backbone_fixed
-    assert last == StepValues(pytest.approx(1e-5), pytest.approx(0.4), 1.0, 0.07, False, False)
+    assert (second.prototypes_fixed, second.backbone_scale) == (False, 0.0)
+    assert step_values(config, 1e-3, 3, 100).backbone_scale == 1.0
+    assert last == StepValues(pytest.approx(1e-5), pytest.approx(0.4), 1.0, 0.07, False, 1.0)
     assert step_values(config, 1e-3, 15, 100).teacher_temp == pytest.approx(0.055)
     assert step_values(config, 1e-3, 30, 100).teacher_temp == 0.07
+    ramped = config_of(model__freeze_backbone_steps=3, model__ramp_backbone_steps=3)
+    assert [step_values(ramped, 1e-3, step, 100).backbone_scale for step in range(2, 8)] == [0.0, 0.25, 0.5, 0.75, 1, 1]
     low = config_of(optimiser__lr_end=1e-2)
     assert step_values(low, 1e-3, 100, 100).lr == 1e-3  # never ends above the peak
 
@@ -202,6 +216,85 @@ def train(learner, steps):
     return losses
 
 
+EVERY_LOSS = {
+    "losses": {"koleo": 0.1, "ibot": {"weight": 1.0}, "gram": {"weight": 0.5, "start": 0.0, "every_steps": 2}},
+    "optimiser__freeze_last_layer": 0.0,
+}
+
+
+def masks(step, batch=BATCH, side=4):
+    """Masks of a step, from ``step`` alone."""
+    return block_masks(2 * batch, (side, side), 0.5, (0.2, 0.6), np.random.default_rng(step))
+
+
+def several(learner, steps):
+    """Measures of some steps with masks."""
+    rows = []
+    for step in steps:
+        torch.manual_seed(step)
+        made = step_values(learner.config, 1e-3, step, 12)
+        rows.append(learner.step(*crops(step), made, masks(step)).tolist())
+    return rows
+
+
+@pytest.mark.parametrize("head", ["shared", {"prototypes": 32, "hidden_dim": 32, "bottleneck_dim": 16}])
+def test_in_parts_a_step_with_every_loss_is_what_it_is_at_once(learner_of, head):
+    changes = {**EVERY_LOSS, "losses": {**EVERY_LOSS["losses"], "ibot": {"weight": 1.0, "head": head}}}
+    whole, parts = learner_of(**changes), learner_of(**changes, parallel={"accumulate": 3})
+    rows = [several(learner, range(4)) for learner in (whole, parts)]
+    torch.testing.assert_close(torch.tensor(rows[0]), torch.tensor(rows[1]), atol=2e-5, rtol=1e-4)
+    found = [learner.network.state_dict() for learner in (whole, parts)]
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], atol=3e-4, rtol=1e-3, msg=name)
+    measures = dict(zip(MEASURES, rows[0][-1], strict=True))
+    assert all(measures[name] > 0.0 for name in ("loss", "ibot", "gram"))
+    assert measures["koleo"] != 0.0
+
+
+def test_a_state_with_every_loss_goes_on_bit_identically(learner_of):
+    through, first = learner_of(**EVERY_LOSS), learner_of(**EVERY_LOSS)
+    rows = several(through, range(6))
+    before = several(first, range(3))
+    second = learner_of(**EVERY_LOSS, seed=99)
+    second.load_state(through_file(first.state()))
+    assert before + several(second, range(3, 6)) == rows
+
+
+def test_the_mask_token_stands_for_hidden_patches_and_nothing_else(learner_of):
+    network = learner_of(**EVERY_LOSS).network.eval()
+    views, hidden = crops(0)[0], masks(0).masks
+    changed = views.clone()
+    where = hidden.repeat_interleave(8, 1).repeat_interleave(8, 2).unsqueeze(1)
+    changed[where] = 5.0
+    with torch.no_grad():
+        one, other = (network([image], hidden=hidden).tokens for image in (views, changed))
+        open_ = network([changed]).tokens
+    assert torch.equal(one, other)
+    assert not torch.allclose(other, open_, atol=1e-3)
+
+
+def test_scores_that_do_not_fit_at_once_give_the_same_steps(learner_of, monkeypatch):
+    dense = learner_of(teacher__centring="sinkhorn_knopp")
+    monkeypatch.setattr(objective, "CHUNK", 100)
+    chunked = learner_of(teacher__centring="sinkhorn_knopp")
+    assert (dense.network.scored, chunked.network.scored) == (True, False)
+    rows = [train(learner, range(4)) for learner in (dense, chunked)]
+    torch.testing.assert_close(torch.tensor(rows[0]), torch.tensor(rows[1]), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [{"kind": "lora", "rank": 2}, {"kind": "apla"}, {"kind": "last_k", "unfreeze": 1}])
+def test_an_adapter_leaves_the_rest_of_the_backbone_alone(learner_of, kind):
+    learner = learner_of(adapter=kind, optimiser__freeze_last_layer=0.0)
+    before = snapshot(learner.network)
+    learner.step(*crops(0), values(weight_decay=0.4))
+    after = snapshot(learner.network)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    learns = {name for name, parameter in learner.network.named_parameters() if parameter.requires_grad}
+    assert moved <= learns
+    assert {name for name in moved if name.startswith("backbone.")}
+    assert "backbone.patch_embed.proj.weight" not in moved
+
+
 @pytest.mark.parametrize("centring", ["centre", "sinkhorn_knopp"])
 def test_going_on_from_a_state_is_bit_identical(learner_of, centring):
     changes = {
@@ -210,7 +303,7 @@ def test_going_on_from_a_state_is_bit_identical(learner_of, centring):
         "model__freeze_backbone_steps": 3,
         "optimiser__freeze_last_layer": 0.5,
         "teacher__centring": centring,
-        "koleo_weight": 0.1,
+        "losses__koleo": 0.1,
     }
     through = learner_of(**changes)
     losses = train(through, range(12))
@@ -222,7 +315,7 @@ def test_going_on_from_a_state_is_bit_identical(learner_of, centring):
     assert before + train(second, range(5, 12)) == losses
     assert equal(snapshot(second.network), snapshot(through.network))
     assert equal(snapshot(second.teacher), snapshot(through.teacher))
-    assert torch.equal(second.centre.value, through.centre.value)
+    assert torch.equal(second.objective.centres["views"].value, through.objective.centres["views"].value)
     assert all(math.isfinite(value) for row in losses for value in row)
 
 
@@ -256,5 +349,5 @@ def test_it_learns_a_small_set_of_images_without_collapse(learner_of):
     assert end[1] < 0.5 * math.log(64)
     assert end[3] > 2.5 * COLLAPSED
     scores = learner.teacher([patterns.flatten(0, 1)])[0]
-    targets = torch.softmax((scores - learner.centre.value) / 0.04, dim=-1)
+    targets = torch.softmax((scores - learner.objective.centres["views"].value) / 0.04, dim=-1)
     assert len(targets.argmax(dim=-1).unique()) >= 4

@@ -35,7 +35,7 @@ def test_a_row_holds_means_speed_waiting_and_use_of_the_device(clock):
         with meter.waiting():
             clock.seconds += wait
         clock.seconds += work
-        meter.add(torch.tensor([loss, 1.0, loss - 1, 0.3]))
+        meter.add(torch.tensor([loss, 1.0, loss - 1, 0.3, 0.0, 0.0, 0.0]))
     row = meter.row(13, VALUES)
     scheduled = {"lr": 1e-3, "weight_decay": 0.04, "teacher_momentum": 0.996, "teacher_temp": 0.05}
     means = {"loss": 4.0, "teacher_entropy": 1.0, "student_teacher_kl": 3.0, "feature_std": pytest.approx(0.3)}
@@ -43,7 +43,7 @@ def test_a_row_holds_means_speed_waiting_and_use_of_the_device(clock):
     assert row == {"step": 13, "images_seen": 104, "seconds": 4.0, **means, **scheduled, **speed}
     with meter.waiting():
         clock.seconds += 2.0
-    meter.add(torch.tensor([9.0, 1.0, 8.0, 0.3]))
+    meter.add(torch.tensor([9.0, 1.0, 8.0, 0.3, 0.0, 0.0, 0.0]))
     second = meter.row(14, VALUES)  # a new interval: nothing of the last one is left
     assert (second["loss"], second["seconds"], second["data_wait"]) == (9.0, 2.0, 1.0)
     with pytest.raises(RuntimeError, match="no step"):
@@ -52,7 +52,7 @@ def test_a_row_holds_means_speed_waiting_and_use_of_the_device(clock):
 
 def test_an_unknown_peak_gives_no_invented_use_of_the_device(clock):
     meter = Meter(batch=8, flops_per_image=2e9, peak=0.0)
-    meter.add(torch.ones(4))
+    meter.add(torch.ones(7))
     clock.seconds += 1.0
     assert meter.row(1, VALUES)["mfu"] == 0.0
 
@@ -62,7 +62,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_even_if_only_one_step_had_it(los
     meter = Meter(batch=8, flops_per_image=0.0, peak=0.0)
     for value in (1.0, loss, 1.0):
         clock.seconds += 1.0
-        meter.add(torch.tensor([value, 1.0, 1.0, 1.0]))
+        meter.add(torch.tensor([value, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]))
     with pytest.raises(RunError, match=r"not finite at step 40.*Lower optimiser\.lr"):
         meter.row(40, VALUES)
 

@@ -85,7 +85,7 @@ def test_a_finished_run_leaves_everything_it_promises(whole, folder):
     assert load_config(PretrainConfig, whole / "checkpoint" / "config.yaml") == given
     state = torch.load(whole / "checkpoint" / "trainer" / "state.pt", weights_only=True)
     assert state["step"] == STEPS
-    assert {"student", "teacher", "optimiser", "centre"} <= state.keys()
+    assert {"student", "teacher", "optimiser", "centres"} <= state.keys()
     assert same({f"backbone.{key}": value for key, value in final.items()}, only(state["teacher"], "backbone."))
     assert not same(only(state["student"], "backbone."), only(state["teacher"], "backbone."))
 
@@ -166,7 +166,7 @@ def test_a_killed_worker_and_ctrl_c_lose_little_and_change_nothing(whole, folder
     assert same(weights(out / "initial"), weights(whole / "initial"))
     states = [torch.load(item / "checkpoint" / "trainer" / "state.pt", weights_only=True) for item in (out, whole)]
     assert same(states[0]["student"], states[1]["student"])
-    assert torch.equal(states[0]["centre"], states[1]["centre"])
+    assert torch.equal(states[0]["centres"]["views"], states[1]["centres"]["views"])
 
 
 def test_two_workers_and_an_end_before_the_final_folder(folder):

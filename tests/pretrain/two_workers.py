@@ -9,7 +9,7 @@ from orthoray.errors import RunError
 from orthoray.models import create_backbone
 from orthoray.models.precision import resolve_precision
 from orthoray.pretrain.config import PretrainConfig
-from orthoray.pretrain.learner import Learner, StepValues
+from orthoray.pretrain.learner import MEASURES, Learner, StepValues
 from orthoray.pretrain.meter import Meter, Pace
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ def learner_for(config: PretrainConfig) -> Learner:
 def values(**changes):
     """Scheduled values of a step."""
     made = {"lr": 1e-3, "weight_decay": 0.04, "teacher_momentum": 0.9, "teacher_temp": 0.04}
-    return StepValues(**{**made, "prototypes_fixed": False, "backbone_fixed": False, **changes})
+    return StepValues(**{**made, "prototypes_fixed": False, "backbone_scale": 1.0, **changes})
 
 
 def crops(step, n_local=2, batch=BATCH):
@@ -64,7 +64,7 @@ def _steps(config, rank, world):
         meter.add(learner.step(share_of(views, 2, rank, world), share_of(details, 2, rank, world), values()))
     row = meter.row(3, values())
     found = {"student": learner.network.state_dict(), "teacher": learner.teacher.state_dict()}
-    return found | {"centre": learner.centre.value, "loss": row["loss"], "entropy": row["teacher_entropy"]}
+    return found | {"centre": learner.objective.centres["views"].value, "loss": row["loss"], "entropy": row["teacher_entropy"]}
 
 
 def _decisions(rank, world):
@@ -72,7 +72,7 @@ def _decisions(rank, world):
     pace = Pace(log_seconds=-1.0 if rank == 0 else 1e9, save_seconds=1e9, save_steps=5, first=0)
     found = {"due": [pace.due(step, last=step == 9, device=CPU) for step in range(10)]}
     meter = Meter(BATCH, 0.0, 0.0)
-    meter.add(torch.full((4,), float("nan") if rank == world - 1 else 1.0))
+    meter.add(torch.full((len(MEASURES),), float("nan") if rank == world - 1 else 1.0))
     try:
         meter.row(4, values())
     except RunError as error:

@@ -8,21 +8,28 @@ from pydantic import Field, model_validator
 
 from orthoray.config import StrictModel
 from orthoray.pretrain.crops import MultiCropConfig
+from orthoray.pretrain.settings.adapter import AdapterConfig
 from orthoray.pretrain.settings.data import DataConfig, DataSource
 from orthoray.pretrain.settings.model import ModelConfig
-from orthoray.pretrain.settings.objective import HeadConfig, TeacherConfig
+from orthoray.pretrain.settings.objective import GramConfig, HeadConfig, IbotConfig, LossesConfig, TeacherConfig
 from orthoray.pretrain.settings.optimiser import OptimiserConfig
+from orthoray.pretrain.settings.parallel import ParallelConfig
 from orthoray.pretrain.settings.photometric import PhotometricConfig
 from orthoray.pretrain.settings.running import CheckpointConfig, ResourcesConfig
 
 __all__ = [
+    "AdapterConfig",
     "CheckpointConfig",
     "DataConfig",
     "DataSource",
+    "GramConfig",
     "HeadConfig",
+    "IbotConfig",
+    "LossesConfig",
     "ModelConfig",
     "MultiCropConfig",
     "OptimiserConfig",
+    "ParallelConfig",
     "PhotometricConfig",
     "PretrainConfig",
     "ResourcesConfig",
@@ -36,12 +43,14 @@ class PretrainConfig(StrictModel):
     out: str
     data: DataConfig
     model: ModelConfig = ModelConfig()
+    adapter: AdapterConfig = AdapterConfig()
     head: HeadConfig = HeadConfig()
     crops: MultiCropConfig = MultiCropConfig()
     photometric: PhotometricConfig = PhotometricConfig()
     teacher: TeacherConfig = TeacherConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
-    koleo_weight: float = Field(default=0.0, ge=0.0)
+    losses: LossesConfig = LossesConfig()
+    parallel: ParallelConfig = ParallelConfig()
     batch_size: int = Field(default=64, ge=2)
     epochs: float | None = Field(default=None, gt=0.0)
     steps: int | None = Field(default=None, ge=1)
@@ -62,11 +71,15 @@ class PretrainConfig(StrictModel):
             raise ValueError(
                 f"crops.global_size ({self.crops.global_size}) and model.img_size ({self.model.img_size}) must be equal"
             )
+        if self.head.batch_norm and self.parallel.accumulate > 1:
+            raise ValueError("head.batch_norm takes the statistics of a part: use parallel.accumulate: 1 with it")
+        if self.losses.gram.weight and self.parallel.strategy == "fsdp2":
+            raise ValueError("losses.gram keeps a whole copy of the teacher; use parallel.strategy: ddp with it")
         return self
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights: everything but where outputs go, how often is logged and saved, and resources."""
         values = self.model_dump(mode="json")
-        for key in ("out", "log_every_seconds", "checkpoint", "resources"):
+        for key in ("out", "log_every_seconds", "checkpoint", "parallel", "resources"):
             values.pop(key)
         return values

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from orthoray.pretrain.config import HeadConfig
+from orthoray.pretrain.settings.objective import HeadConfig
 
 
 class DinoHead(nn.Module):
-    """Class tokens (B, D) → prototype scores (B, K): cosines between bottleneck and prototypes, in -1..1."""
+    """Tokens (B, D) → prototype scores (B, K): cosines between bottleneck and prototypes, in -1..1."""
 
     def __init__(self, width: int, config: HeadConfig) -> None:
         super().__init__()
@@ -30,10 +30,17 @@ class DinoHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Score (B, D) tokens against the prototypes; float32 (B, K)."""
+    def forward(self, tokens: torch.Tensor, scored: bool = True) -> torch.Tensor:
+        """Score (B, D) tokens against the prototypes: (B, K); without ``scored`` their bottlenecks (B, d) of length 1.
+
+        Both float32; scores within autocast are products of its type.
+        """
         bottleneck = functional.normalize(self.mlp(tokens).float(), dim=-1, eps=1e-6)
-        return bottleneck @ functional.normalize(self.prototypes, dim=-1).t()
+        return bottleneck @ self.unit_prototypes().t() if scored else bottleneck
+
+    def unit_prototypes(self) -> torch.Tensor:
+        """(K, d) prototypes of length 1, float32, with gradient."""
+        return functional.normalize(self.prototypes, dim=-1)
 
     def flops(self) -> float:
         """Forward FLOPs of one token."""

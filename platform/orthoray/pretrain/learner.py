@@ -1,62 +1,66 @@
-"""Student, teacher and optimiser: one DINO step, and the state that a checkpoint holds."""
+"""Student, teacher and optimiser: one step of self-supervised learning, and the state that a checkpoint holds."""
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from orthoray.errors import InputError
+from orthoray.models.adapters import apply_adapter
 from orthoray.models.features import forward_tokens
 from orthoray.models.precision import Precision
+from orthoray.pretrain.accumulation import accumulate, batch_term, joint_gradients, parts_of_batch, take
+from orthoray.pretrain.clipping import clip_gradients
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.head import DinoHead
-from orthoray.pretrain.objective import Centre, dino_loss, koleo_loss, teacher_targets
+from orthoray.pretrain.losses.gram import gram_teacher_due
+from orthoray.pretrain.masks import PatchMasks
+from orthoray.pretrain.network import Network, Seen
+from orthoray.pretrain.objective import Objective, Targets, gram_teacher_of, is_scored, of_patches
+from orthoray.pretrain.parallel import bare, parallelise, resolve_parallel
+from orthoray.pretrain.parameters import hold, parameter_groups, set_rates
 from orthoray.pretrain.schedules import cosine, linear, warmup_cosine
+from orthoray.pretrain.sharded_state import (
+    full_optimiser_state,
+    full_state,
+    load_full_optimiser_state,
+    load_full_state,
+)
+from orthoray.pretrain.teacher import teacher_of, update_teacher
 
-MEASURES = ("loss", "teacher_entropy", "student_teacher_kl", "feature_std")
-"""What a step measures, in this order."""
-
-
-class Network(nn.Module):
-    """Backbone and head; forwards the crops size by size and scores all of their class tokens."""
-
-    def __init__(self, backbone: nn.Module, head: DinoHead) -> None:
-        super().__init__()
-        self.backbone, self.head = backbone, head
-
-    def forward(self, crops: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B_i, 1, H_i, W_i) crops of one or two sizes → scores (ΣB_i, K) float32 and class tokens (ΣB_i, D)."""
-        tokens = torch.cat([forward_tokens(self.backbone, size)[0] for size in crops])
-        return self.head(tokens), tokens
+MEASURES = ("loss", "teacher_entropy", "student_teacher_kl", "feature_std", "koleo", "ibot", "gram")
+"""What a step measures, in this order; losses without their weights, 0 where they are off."""
 
 
 @dataclass(frozen=True)
 class StepValues:
-    """The scheduled values of one step."""
+    """The scheduled values of one step. ``backbone_scale``: factor of the backbone's learning rate, 0 = it is fixed."""
 
     lr: float
     weight_decay: float
     teacher_momentum: float
     teacher_temp: float
     prototypes_fixed: bool
-    backbone_fixed: bool
+    backbone_scale: float
+    gram_due: bool = False
 
 
 def step_values(config: PretrainConfig, lr: float, step: int, total: int) -> StepValues:
     """Evaluate all schedules at ``step`` of ``total``."""
-    made, teacher = config.optimiser, config.teacher
+    made, teacher, model, gram = config.optimiser, config.teacher, config.model, config.losses.gram
+    held, ramp = model.freeze_backbone_steps, model.ramp_backbone_steps
     return StepValues(
         lr=warmup_cosine(lr, min(made.lr_end, lr), step, round(made.warmup * total), total),
         weight_decay=cosine(*made.weight_decay, step, total),
         teacher_momentum=cosine(*teacher.momentum, step, total),
         teacher_temp=linear(*teacher.temperature, step, round(teacher.temperature_warmup * total)),
         prototypes_fixed=step < made.freeze_last_layer * total,
-        backbone_fixed=step < config.model.freeze_backbone_steps,
+        backbone_scale=0.0 if step < held else min(1.0, (step - held + 1) / (ramp + 1)),
+        gram_due=gram.weight > 0.0 and gram_teacher_due(step, round(gram.start * total), gram.every_steps, None),
     )
 
 
@@ -66,107 +70,183 @@ class Learner:
     def __init__(self, config: PretrainConfig, backbone: nn.Module, device: torch.device, precision: Precision) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device, self.precision = config, device, precision
-        width = int(backbone.num_features)  # type: ignore[arg-type]
-        network = Network(backbone, DinoHead(width, config.head)).to(device)
-        self.teacher = copy.deepcopy(network).requires_grad_(False)
+        network = _network(config, apply_adapter(backbone, config.adapter)).to(device)
+        teacher = teacher_of(network)
         _set_drop_path(network.backbone, config.model.drop_path)
-        self.network = network
-        ids = [device.index] if device.type == "cuda" else None
-        self.student = DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True)
-        self.centre = Centre(config.head.prototypes, config.teacher.centre_momentum, device)
-        self.optimiser = torch.optim.AdamW(parameter_groups(network), lr=0.0, betas=config.optimiser.betas, fused=True)
+        self.plan = resolve_parallel(config.parallel, device, precision)
+        self.student = parallelise(network, self.plan)
+        self.teacher = cast(Network, parallelise(teacher, self.plan, learns=False))
+        self.network = cast(Network, bare(self.student))
+        self.gram: nn.Module | None = None
+        low = precision.dtype if device.type == "cuda" and precision.name == "bf16" else None
+        self.objective = Objective(config, device, low)
+        made = config.optimiser
+        groups = parameter_groups(self.network, made.layer_decay, made.patch_embed_factor)
+        self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=made.betas, fused=True)
+        self.norms: dict[str, torch.Tensor] = {}
 
-    def step(self, views: torch.Tensor, details: torch.Tensor | None, values: StepValues) -> torch.Tensor:
+    def step(
+        self,
+        views: torch.Tensor,
+        details: torch.Tensor | None,
+        values: StepValues,
+        masks: PatchMasks | None = None,
+    ) -> torch.Tensor:
         """One optimisation step.
 
         Args:
             views: (2B, 1, G, G) normalised global crops, view after view.
             details: (n·B, 1, L, L) local crops, or None. The teacher never sees them.
             values: this step's scheduled values.
+            masks: of the global crops in the order of ``views``, on the CPU; needed by iBOT.
 
         Returns:
-            `MEASURES` as a tensor (4,) on the device: three in nats, feature_std 0 (collapsed) … 1 (isotropic).
+            `MEASURES` as a tensor on the device: losses and entropy in nats, feature_std 0 (collapsed) … 1 (isotropic).
+            ``norms`` holds the gradients' norms of backbone and heads.
         """
-        made = self.config
-        n_global, n_views = made.crops.n_global, made.crops.n_global + made.crops.n_local
-        with self.precision.autocast():
-            with torch.no_grad():
-                teacher_scores, teacher_tokens = self.teacher([views])
-            scores, tokens = self.student([views] if details is None else [views, details])
-        targets = teacher_targets(
-            teacher_scores.float(), values.teacher_temp, made.teacher.centring, self.centre, n_global
-        )
-        self.centre.update(teacher_scores.float())
-        loss = dino_loss(targets, scores.float(), made.teacher.student_temperature, n_global, n_views)
-        total = loss
-        if made.koleo_weight:
-            spread = [koleo_loss(view) for view in tokens[: len(views)].chunk(n_global)]
-            total = loss + made.koleo_weight * torch.stack(spread).mean()
-        self._update(total, values)
-        return self._measures(loss.detach(), targets, teacher_tokens.float())
+        if values.gram_due:
+            self.gram = gram_teacher_of(self.teacher)
+        seen, targets = self._teach(views, values, masks)
+        parts = parts_of_batch(targets.images, self.config.parallel.accumulate)
+        spread, pulls = self._spread(views, masks, parts)
 
-    def _update(self, loss: torch.Tensor, values: StepValues) -> None:
+        def loss(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            found, reported = self._student_losses(views, details, targets, masks, part)
+            total = found.total
+            if self.config.losses.koleo:
+                total = total + pulls(part, found.tokens)
+            return total, reported
+
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if values.prototypes_fixed:
-            self.network.head.prototypes.grad = None
-        if values.backbone_fixed:
-            for parameter in self.network.backbone.parameters():
-                parameter.grad = None
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimiser.clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = values.lr
-            group["weight_decay"] = values.weight_decay if group["decays"] else 0.0
+        reported = accumulate(self.student, parts, loss)
+        self._update(values)
+        return self._measures(reported, seen.tokens.float(), spread)
+
+    @torch.no_grad()
+    def _teach(self, views: torch.Tensor, values: StepValues, masks: PatchMasks | None) -> tuple[Seen, Targets]:
+        chosen = None if masks is None else masks.indices.to(self.device, non_blocking=True)
+        with self.precision.autocast():
+            seen: Seen = self.teacher([views], chosen)
+            grid = None if self.gram is None else forward_tokens(self.gram, views)[1]
+        return seen, self.objective.targets(self.teacher, seen, values.teacher_temp, grid)
+
+    def _student_losses(
+        self,
+        views: torch.Tensor,
+        details: torch.Tensor | None,
+        targets: Targets,
+        masks: PatchMasks | None,
+        part: slice,
+    ) -> tuple[_Found, torch.Tensor]:
+        n_global, n_local = self.config.crops.n_global, self.config.crops.n_local
+        if masks is not None and part != slice(0, targets.images):
+            masks, rows = _masks_of(masks, n_global, part)
+            targets = of_patches(targets, rows.to(self.device))
+        masks = None if masks is None else masks.to(self.device)
+        crops = [take(views, n_global, part)] + ([] if details is None else [take(details, n_local, part)])
+        chosen, hidden = (None, None) if masks is None else (masks.indices, masks.masks)
+        with self.precision.autocast():
+            seen: Seen = self.student(crops, chosen, hidden, targets.grid is not None)
+        losses, entropy = self.objective.losses(self.network, seen, targets, masks, part)
+        zero = entropy.new_zeros(())
+        reported = [losses.parts["dino"].detach(), entropy.detach()]
+        reported += [losses.parts.get(name, zero).detach() for name in ("ibot", "gram")]
+        tokens = seen.tokens[: n_global * (part.stop - part.start)]
+        return _Found(losses.total, tokens), torch.stack(reported)
+
+    def _spread(
+        self, views: torch.Tensor, masks: PatchMasks | None, parts: list[slice]
+    ) -> tuple[torch.Tensor, Callable[[slice, torch.Tensor], torch.Tensor]]:
+        """KoLeo of the whole batch, and what to add to a part's loss for it."""
+        weight, n_global = self.config.losses.koleo, self.config.crops.n_global
+        found = [views.new_zeros(())]
+        if weight and len(parts) > 1:
+
+            def embed(part: slice) -> torch.Tensor:
+                hidden = None if masks is None else take(masks.masks, n_global, part).to(self.device)
+                with self.precision.autocast():
+                    tokens: torch.Tensor = self.network([take(views, n_global, part)], hidden=hidden).tokens
+                return tokens
+
+            def whole(tokens: torch.Tensor) -> torch.Tensor:
+                return weight * self.objective.spread(tokens)
+
+            value, gradients = joint_gradients(parts, n_global, embed, whole)
+            found[0] = value / weight
+            return found[0], lambda part, tokens: batch_term(tokens, gradients[parts.index(part)], part, parts)
+
+        def at_once(part: slice, tokens: torch.Tensor) -> torch.Tensor:
+            value = self.objective.spread(tokens)
+            found[0].copy_(value.detach())
+            return weight * value
+
+        return found[0], at_once
+
+    def _update(self, values: StepValues) -> None:
+        hold(self.optimiser, backbone=values.backbone_scale == 0.0, prototypes=values.prototypes_fixed)
+        self.norms = clip_gradients(self.network, self.config.optimiser.clip)
+        set_rates(self.optimiser, values.lr, values.weight_decay, values.backbone_scale)
         self.optimiser.step()
         update_teacher(self.teacher, self.network, values.teacher_momentum)
 
     @staticmethod
     @torch.no_grad()
-    def _measures(loss: torch.Tensor, targets: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        entropy = -(targets * targets.clamp_min(1e-12).log()).sum(dim=-1).mean()
+    def _measures(reported: torch.Tensor, tokens: torch.Tensor, koleo: torch.Tensor) -> torch.Tensor:
+        loss, entropy, ibot, gram = reported.unbind()
         unit = nn.functional.normalize(tokens, dim=-1)
         spread = unit.std(dim=0, correction=0).pow(2).sum().sqrt()
-        return torch.stack([loss, entropy, loss - entropy, spread])
+        return torch.stack([loss, entropy, loss - entropy, spread, koleo, ibot, gram])
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on exactly: tensors and plain values only."""
-        return {
-            "student": self.network.state_dict(),
-            "teacher": self.teacher.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "centre": self.centre.value,
+        """Everything needed to go on exactly, on rank 0; collective. Tensors and plain values only."""
+        state = {
+            "student": full_state(self.student),
+            "teacher": full_state(self.teacher),
+            "optimiser": full_optimiser_state(self.optimiser),
+            "centres": {name: value.cpu() for name, value in self.objective.state().items()},
         }
+        if self.gram is not None:
+            state["gram"] = {name: value.cpu() for name, value in self.gram.state_dict().items()}
+        return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take a state back; InputError if it is of another architecture."""
         try:
-            self.network.load_state_dict(state["student"])
-            self.teacher.load_state_dict(state["teacher"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            load_full_state(self.student, state["student"])
+            load_full_state(self.teacher, state["teacher"])
+            load_full_optimiser_state(self.optimiser, state["optimiser"])
+            self.objective.load_state(state["centres"])
+            if "gram" in state:
+                self.gram = gram_teacher_of(self.teacher)
+                self.gram.load_state_dict(state["gram"])
         except (RuntimeError, ValueError, KeyError) as error:
             text = str(error).splitlines()[0]
             raise InputError(
                 f"the checkpoint to resume from is of another architecture ({text}). Give another `out`."
             ) from None
-        self.centre.value = state["centre"].to(self.device)
 
 
-@torch.no_grad()
-def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """θ_t ← m·θ_t + (1 − m)·θ_s for parameters and floating-point buffers, in place."""
-    mine = [value for value in teacher.state_dict().values() if value.is_floating_point()]
-    theirs = [value for value in student.state_dict().values() if value.is_floating_point()]
-    torch._foreach_lerp_(mine, theirs, 1.0 - momentum)
+@dataclass(frozen=True)
+class _Found:
+    """A part's loss, and its (n_global · b, D) class tokens of the global crops."""
+
+    total: torch.Tensor
+    tokens: torch.Tensor
 
 
-def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """AdamW groups: matrices decay, biases, norms, class token and position embedding do not."""
-    decays: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in module.named_parameters():
-        token = name.endswith(("pos_embed", "cls_token", "reg_token"))
-        (free if parameter.ndim < 2 or token else decays).append(parameter)
-    return [{"params": decays, "decays": True}, {"params": free, "decays": False}]
+def _network(config: PretrainConfig, backbone: nn.Module) -> Network:
+    width, ibot = int(backbone.num_features), config.losses.ibot  # type: ignore[arg-type]
+    head = DinoHead(width, config.head)
+    own = DinoHead(width, ibot.head) if ibot.weight and ibot.head != "shared" else None
+    return Network(backbone, head, own, masks=ibot.weight > 0.0, scored=is_scored(config))
+
+
+def _masks_of(masks: PatchMasks, n_views: int, part: slice) -> tuple[PatchMasks, torch.Tensor]:
+    """Masks of images ``part`` of each view, and the places of their patches among the masked ones of the batch."""
+    images, patches = len(masks.masks) // n_views, masks.masks[0].numel()
+    image = masks.indices // patches % images
+    rows = ((image >= part.start) & (image < part.stop)).nonzero().flatten()
+    return PatchMasks.of(take(masks.masks, n_views, part)), rows
 
 
 def _set_drop_path(backbone: nn.Module, rate: float) -> None:

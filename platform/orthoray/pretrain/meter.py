@@ -20,6 +20,9 @@ from orthoray.pretrain.learner import MEASURES, Learner, StepValues
 SHOWN = ("lr", "weight_decay", "teacher_momentum", "teacher_temp")
 """The scheduled values that a row holds."""
 
+OPTIONAL = ("koleo", "ibot", "gram")
+"""Measures that a row holds only where their loss is on."""
+
 AGREE_EVERY = 8
 """With several workers, whether to log or save is agreed upon every so many steps."""
 
@@ -62,13 +65,14 @@ class Meter:
         """
         means = self._means()
         seconds = time.perf_counter() - self._begin
-        if not math.isfinite(means["loss"]):
+        if not all(map(math.isfinite, means.values())):
             raise RunError(
                 f"the loss is not finite at step {step}: the run has diverged. Lower optimiser.lr or optimiser.clip, "
                 "or raise optimiser.warmup, and give another `out`."
             )
         rate = self._steps * self.batch / seconds
-        row = {"step": step, "images_seen": step * self.batch, "seconds": seconds, **means}
+        shown = {name: value for name, value in means.items() if name not in OPTIONAL or value != 0.0}
+        row = {"step": step, "images_seen": step * self.batch, "seconds": seconds, **shown}
         row |= {name: value for name, value in asdict(values).items() if name in SHOWN}
         row |= {"images_per_second": rate, "data_wait": self._waited / seconds}
         row["mfu"] = rate * self.flops_per_image / self.peak if self.peak else 0.0

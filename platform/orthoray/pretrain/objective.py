@@ -1,120 +1,155 @@
-"""The DINO objective: cross-entropy between teacher and student over pairs of different views.
+"""The losses of a step put together: targets from the teacher first, of the whole batch, then the student's losses.
 
-Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", arXiv:2104.14294, equations 2–4 and
-algorithm 1; Sinkhorn–Knopp centring after arXiv:2006.09882, algorithm in appendix A.
+Where a step has few scores they are computed at once; where a network is not ``scored``, chunk by chunk
+(`orthoray.pretrain.losses.chunked`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
 import torch
-import torch.distributed as dist
+from torch import nn
 
-from orthoray.pretrain.settings.objective import Centring
+from orthoray.pretrain.accumulation import take
+from orthoray.pretrain.config import PretrainConfig
+from orthoray.pretrain.losses.chunked import chunked_dino_loss, chunked_ibot_loss
+from orthoray.pretrain.losses.chunked_targets import CHUNK, ChunkedTargets, chunked_targets, update_centre
+from orthoray.pretrain.losses.dino import Centre, dino_loss, teacher_targets
+from orthoray.pretrain.losses.gram import gram_loss
+from orthoray.pretrain.losses.ibot import ibot_loss
+from orthoray.pretrain.losses.koleo import koleo_loss
+from orthoray.pretrain.masks import PatchMasks
+from orthoray.pretrain.network import Network, Seen
+from orthoray.pretrain.parallel import gathered
+
+Target = torch.Tensor | ChunkedTargets
 
 
-class Centre:
-    """Running mean of the teacher's scores (1, K), the same on every worker, float32.
+@dataclass(frozen=True)
+class Targets:
+    """What the student is to tell: of the global views, of the masked patches, and the Gram teacher's patches.
 
-    ``c ← m·c + (1 − m)·mean(scores)`` (equation 4); the mean is taken over the batches of all workers.
+    ``images``: of each view. ``grid``: (n_global · B, N, E), as `Seen.grid`.
     """
 
-    def __init__(self, prototypes: int, momentum: float, device: torch.device) -> None:
-        self.value = torch.zeros(1, prototypes, device=device)
-        self.momentum = momentum
+    views: Target
+    images: int
+    patches: Target | None = None
+    grid: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Means over the images: the sum to minimise, and each loss without its weight (absent where it is off)."""
+
+    total: torch.Tensor
+    parts: dict[str, torch.Tensor]
+
+
+def is_scored(config: PretrainConfig) -> bool:
+    """Do all scores of a step fit into a chunk, so that they may be computed at once?"""
+    rows = (config.crops.n_global + config.crops.n_local) * config.batch_size
+    return config.losses.ibot.weight == 0.0 and rows * config.head.prototypes <= CHUNK
+
+
+class Objective:
+    """The losses of a run, with the running centres that they need.
+
+    Attributes:
+        centres: of the class tokens (``views``) and, with iBOT, of the masked patches (``patches``).
+    """
+
+    def __init__(self, config: PretrainConfig, device: torch.device, dtype: torch.dtype | None) -> None:
+        self.config, self.dtype = config, dtype
+        ibot, momentum = config.losses.ibot, config.teacher.centre_momentum
+        self.centres = {"views": Centre(config.head.prototypes, momentum, device)}
+        if ibot.weight:
+            head = config.head if ibot.head == "shared" else ibot.head
+            self.centres["patches"] = Centre(head.prototypes, momentum, device)
 
     @torch.no_grad()
-    def update(self, scores: torch.Tensor) -> None:
-        """Take in the teacher's scores (B, K) of this step."""
-        mean = scores.mean(dim=0, keepdim=True)
-        if _world() > 1:
-            dist.all_reduce(mean)
-            mean /= _world()
-        self.value = self.value * self.momentum + mean * (1.0 - self.momentum)
+    def targets(self, teacher: Network, seen: Seen, temperature: float, grid: torch.Tensor | None) -> Targets:
+        """Targets of a whole batch from what the teacher has seen; moves the centres on."""
+        n_global = self.config.crops.n_global
+        views = self._target("views", teacher, seen.scores, temperature, n_global)
+        patches = None if seen.patches is None else self._target("patches", teacher, seen.patches, temperature, 1)
+        return Targets(views, len(seen.tokens) // n_global, patches, grid)
+
+    def _target(self, name: str, teacher: Network, given: torch.Tensor, temperature: float, n_views: int) -> Target:
+        """``given``: scores, or bottlenecks."""
+        centre, centring = self.centres[name], self.config.teacher.centring
+        if teacher.scored:
+            found: Target = teacher_targets(given.float(), temperature, centring, centre, n_views)
+            centre.update(given.float())
+            return found
+        head = teacher.of_patches() if name == "patches" else teacher.head
+        with gathered(head):
+            prototypes = head.unit_prototypes()
+            found = chunked_targets(given, prototypes, temperature, centring, centre, n_views, dtype=self.dtype)
+            update_centre(centre, given, prototypes)
+        return found
+
+    def losses(
+        self, network: Network, seen: Seen, targets: Targets, masks: PatchMasks | None, part: slice
+    ) -> tuple[Losses, torch.Tensor]:
+        """Losses of images ``part``, which ``seen`` and ``masks`` are of, and the mean entropy of their targets."""
+        weights, found = self.config.losses, dict[str, torch.Tensor]()
+        found["dino"], entropy = self._dino(network, seen, _of_part(targets.views, self.config.crops.n_global, part))
+        if weights.ibot.weight and masks is not None and targets.patches is not None and seen.patches is not None:
+            found["ibot"] = self._ibot(network, seen.patches, targets.patches, masks)
+        if weights.gram.weight and targets.grid is not None and seen.grid is not None:
+            found["gram"] = gram_loss(seen.grid, take(targets.grid, self.config.crops.n_global, part))
+        scale = {"dino": weights.dino, "ibot": weights.ibot.weight, "gram": weights.gram.weight}
+        total = torch.stack([scale[name] * value for name, value in found.items() if scale[name]]).sum()
+        return Losses(total, found), entropy
+
+    def _dino(self, network: Network, seen: Seen, target: Target) -> tuple[torch.Tensor, torch.Tensor]:
+        crops, temperature = self.config.crops, self.config.teacher.student_temperature
+        n_views = crops.n_global + crops.n_local
+        if isinstance(target, ChunkedTargets):
+            prototypes = network.head.unit_prototypes()
+            return chunked_dino_loss(target, seen.scores, prototypes, temperature, crops.n_global, n_views)
+        loss = dino_loss(target, seen.scores.float(), temperature, crops.n_global, n_views)
+        return loss, torch.special.entr(target).sum(dim=-1).mean()
+
+    def _ibot(self, network: Network, seen: torch.Tensor, target: Target, masks: PatchMasks) -> torch.Tensor:
+        temperature, crops = self.config.teacher.student_temperature, len(masks.masks)
+        if isinstance(target, ChunkedTargets):
+            prototypes = network.of_patches().unit_prototypes()
+            return chunked_ibot_loss(target, seen, prototypes, masks.weights, temperature, crops)[0]
+        return ibot_loss(target, seen.float(), masks.weights, temperature, crops)
+
+    def spread(self, tokens: torch.Tensor) -> torch.Tensor:
+        """KoLeo of the global views' class tokens (n_global · B, D), without its weight."""
+        return torch.stack([koleo_loss(view) for view in tokens.chunk(self.config.crops.n_global)]).mean()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The centres by name."""
+        return {name: centre.value for name, centre in self.centres.items()}
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take the centres back; KeyError or ValueError for those of other losses."""
+        for name, centre in self.centres.items():
+            if state[name].shape != centre.value.shape:
+                raise ValueError(f"centre of the {name} is of {state[name].shape[-1]} prototypes")
+            centre.value = state[name].to(centre.value)
 
 
-@torch.no_grad()
-def teacher_targets(
-    scores: torch.Tensor, temperature: float, centring: Centring, centre: Centre, n_views: int
-) -> torch.Tensor:
-    """Sharpened and centred teacher distributions.
-
-    Args:
-        scores: (n_views · B, K) float32, view after view.
-        temperature: teacher temperature.
-        centring: ``centre`` = softmax((s − c)/τ); ``sinkhorn_knopp`` = three rounds that give every prototype the
-            same share of the batch, view by view.
-        centre: running centre (read only).
-        n_views: number of views in ``scores``.
-
-    Returns:
-        (n_views · B, K), each row a distribution.
-    """
-    if centring == "centre":
-        return torch.softmax((scores - centre.value) / temperature, dim=-1)
-    return torch.cat([sinkhorn_knopp(view, temperature) for view in scores.chunk(n_views)])
+def of_patches(targets: Targets, rows: torch.Tensor) -> Targets:
+    """The same with only some of the masked patches, ``rows`` (m,) among all of the batch's."""
+    if isinstance(targets.patches, ChunkedTargets):
+        return replace(targets, patches=replace(targets.patches, bottlenecks=targets.patches.bottlenecks[rows]))
+    return targets if targets.patches is None else replace(targets, patches=targets.patches[rows])
 
 
-@torch.no_grad()
-def sinkhorn_knopp(scores: torch.Tensor, temperature: float, rounds: int = 3) -> torch.Tensor:
-    """Balanced assignment of the samples of all workers to prototypes; (B, K) scores in, (B, K) distributions out."""
-    highest = scores.max()
-    if _world() > 1:
-        dist.all_reduce(highest, op=dist.ReduceOp.MAX)
-    assignment = torch.exp((scores - highest) / temperature)
-    samples = torch.tensor(float(len(scores)), device=scores.device)
-    _sum_over_workers(samples)
-    for _ in range(rounds):
-        columns = assignment.sum(dim=0, keepdim=True)
-        _sum_over_workers(columns)
-        assignment = assignment / columns.clamp_min(1e-30) * (samples / scores.shape[1])
-        assignment = assignment / assignment.sum(dim=1, keepdim=True).clamp_min(1e-30)
-    return assignment
+def _of_part(target: Target, n_views: int, part: slice) -> Target:
+    return target.of_part(part) if isinstance(target, ChunkedTargets) else take(target, n_views, part)
 
 
-def dino_loss(
-    targets: torch.Tensor, scores: torch.Tensor, temperature: float, n_global: int, n_views: int
-) -> torch.Tensor:
-    """Mean cross-entropy over all pairs of a teacher's global view and a different student's view.
+def gram_teacher_of(teacher: Network) -> nn.Module:
+    """A copy of the teacher's backbone that stays as it is until the next copy."""
+    import copy
 
-    Args:
-        targets: (n_global · B, K) teacher distributions, view after view.
-        scores: (n_views · B, K) student scores, the global views first, in the teacher's order.
-        temperature: student temperature.
-        n_global: number of global views.
-        n_views: number of all views.
-
-    Returns:
-        Scalar, in nats.
-    """
-    log_student = torch.log_softmax(scores / temperature, dim=-1).chunk(n_views)
-    total = scores.new_zeros(())
-    pairs = 0
-    for index, target in enumerate(targets.chunk(n_global)):
-        for other, log_view in enumerate(log_student):
-            if index != other:
-                total = total - (target * log_view).sum(dim=-1).mean()
-                pairs += 1
-    return total / pairs
-
-
-def koleo_loss(tokens: torch.Tensor) -> torch.Tensor:
-    """Kozachenko–Leonenko regulariser: −mean log distance to the nearest neighbour in the batch (arXiv:1806.03198).
-
-    Args:
-        tokens: (B, D) class tokens of one view; B ≥ 2.
-    """
-    unit = torch.nn.functional.normalize(tokens.float(), dim=-1)
-    with torch.no_grad():
-        cosines = unit @ unit.t()
-        nearest = cosines.fill_diagonal_(-2.0).argmax(dim=1)
-    distance = (unit - unit[nearest]).norm(dim=-1)
-    return -torch.log(distance + 1e-6).mean()
-
-
-def _world() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _sum_over_workers(value: torch.Tensor) -> None:
-    if _world() > 1:
-        dist.all_reduce(value)
+    return copy.deepcopy(teacher.backbone).requires_grad_(False)

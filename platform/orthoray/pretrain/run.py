@@ -13,6 +13,7 @@ import torch
 from orthoray import storage
 from orthoray.config import to_yaml
 from orthoray.errors import InputError, RunError
+from orthoray.models.adapters import apply_adapter, merge_adapter
 from orthoray.models.backbone import create_backbone
 from orthoray.models.checkpoint import (
     Architecture,
@@ -22,7 +23,7 @@ from orthoray.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from orthoray.pretrain.config import PretrainConfig
+from orthoray.pretrain.config import DataSource, PretrainConfig
 from orthoray.pretrain.plan import Mixture
 from orthoray.pretrain.resources import resolve_resources
 from orthoray.pretrain.runfile import Run
@@ -57,7 +58,7 @@ def pretrain(config: PretrainConfig) -> str:
     final = storage.join(config.out, "checkpoint")
     if run.is_finished():
         say(f"  {config.out}: this run has finished already ({steps} steps)")
-        return _tell(config.out, final)
+        return _tell(config.out, final, config.data.datasets)
     backbone, card = _initial(config, mixture.dataset_ids)
     lr = 5e-4 * config.batch_size / 256 if config.optimiser.lr == "auto" else config.optimiser.lr
     _describe(config, mixture, steps, lr, backbone)
@@ -69,7 +70,7 @@ def pretrain(config: PretrainConfig) -> str:
     result = _fit(placed, mixture, steps, lr, initial)
     _keep(result, config, initial, final, steps)
     run.finish()
-    return _tell(config.out, final)
+    return _tell(config.out, final, config.data.datasets)
 
 
 def _initial(config: PretrainConfig, dataset_ids: list[str]) -> tuple[torch.nn.Module, CheckpointCard]:
@@ -191,13 +192,14 @@ def _keep(result: Result, config: PretrainConfig, initial: str, final: str, step
         raise RunError(f"training ended at step {state['step']} of {steps}. Give the same command again to go on.")
     prefix = "backbone."
     teacher = {key[len(prefix) :]: value for key, value in state["teacher"].items() if key.startswith(prefix)}
-    backbone.load_state_dict(teacher)
+    apply_adapter(backbone, config.adapter).load_state_dict(teacher)
+    merge_adapter(backbone)
     seen = {"steps": steps, "images_seen": steps * config.batch_size}
     card = card.model_copy(update={"provenance": card.provenance.model_copy(update=seen)})
     save_checkpoint(final, backbone, card, to_yaml(config), trainer_state=state)
 
 
-def _tell(out: str, final: str) -> str:
+def _tell(out: str, final: str, sources: list[DataSource]) -> str:
     from orthoray.pretrain.monitor import read_history
 
     history = read_history(out)
@@ -205,5 +207,7 @@ def _tell(out: str, final: str) -> str:
         last = history[-1]
         say(f"  {last['step']:,} steps in {clock(last['seconds'])}, loss {last['loss']:.3f}")
     files = {"checkpoint": final, "before": storage.join(out, "initial"), "history": storage.join(out, "history.jsonl")}
-    outputs(files, next_step=f"orthoray study CONFIG pretrain_run={out}")
+    uris = ", ".join(source.uri for source in sources)
+    study = f"orthoray study study_full datasets='[{uris}]' pretrain_run={out} out={out}-study"
+    outputs(files, next_step=study)
     return final

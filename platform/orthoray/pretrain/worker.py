@@ -20,6 +20,7 @@ from orthoray.models.precision import Precision, resolve_precision
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.feed import Share, stream
 from orthoray.pretrain.learner import Learner, step_values
+from orthoray.pretrain.masks import PatchMasks, block_masks
 from orthoray.pretrain.meter import Meter, Pace, meter_for
 from orthoray.pretrain.photometric import Photometric
 from orthoray.pretrain.plan import Mixture
@@ -87,7 +88,7 @@ def _loop(job: Job, learner: Learner, meter: Meter, share: Share, first: int) ->
         views = photometric(_by_view(crops[0], learner.device), generator)
         details = photometric(_by_view(crops[1], learner.device), generator) if crops[1] is not None else None
         values = step_values(config, job.lr, step, job.steps)
-        meter.add(learner.step(views, details, values))
+        meter.add(learner.step(views, details, values, _masks(config, learner, step, share)))
         log, save = pace.due(step, last=step + 1 == job.steps, device=learner.device)
         if log or save:
             row = meter.row(step + 1, values)
@@ -96,6 +97,18 @@ def _loop(job: Job, learner: Learner, meter: Meter, share: Share, first: int) ->
         if save:
             _save(learner, step + 1, share.rank)
             pace.saved()
+
+
+def _masks(config: PretrainConfig, learner: Learner, step: int, share: Share) -> PatchMasks | None:
+    """Masks of this worker's global crops, from (seed, step, rank) alone; None without iBOT."""
+    ibot = config.losses.ibot
+    if ibot.weight == 0.0:
+        return None
+    patch: Any = learner.network.backbone.get_submodule("patch_embed").patch_size
+    side = config.crops.global_size // int(patch[0])
+    random = np.random.default_rng((config.seed, step, share.rank))
+    count = config.crops.n_global * share.batch // share.world
+    return block_masks(count, (side, side), ibot.probability, ibot.ratios, random)
 
 
 def local_batches(job: Job, share: Share, first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
@@ -152,11 +165,12 @@ def _save(learner: Learner, step: int, rank: int) -> None:
     """Report a checkpoint; every worker takes part, rank 0 brings the state."""
     import ray.train
 
+    state = learner.state()
     if rank:
         ray.train.report({"step": step})
         return
     with tempfile.TemporaryDirectory() as folder:
-        torch.save({**learner.state(), "step": step}, Path(folder) / STATE)
+        torch.save({**state, "step": step}, Path(folder) / STATE)
         ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 

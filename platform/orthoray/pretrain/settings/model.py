@@ -23,3 +23,6 @@ class ModelConfig(StrictModel):
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
     normalisation: Normalisation = Normalisation()
     freeze_backbone_steps: int = Field(default=0, ge=0, description="Steps in which only the new head learns.")
+    ramp_backbone_steps: int = Field(
+        default=0, ge=0, description="Steps after these in which the backbone's learning rate rises from 0 to its own."
+    )

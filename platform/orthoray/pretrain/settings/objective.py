@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orthoray.config import StrictModel
 
@@ -30,3 +30,49 @@ class TeacherConfig(StrictModel):
     student_temperature: float = Field(default=0.1, gt=0.0)
     centring: Centring = "centre"
     centre_momentum: float = Field(default=0.9, ge=0.0, le=1.0)
+
+
+class IbotConfig(StrictModel):
+    """Masked patches: of ``probability`` of the global crops a share within ``ratios`` is hidden from the student."""
+
+    weight: float = Field(default=0.0, ge=0.0)
+    head: HeadConfig | Literal["shared"] = Field(
+        default="shared", description="shared = the head of class tokens; or a head of its own, with its sizes."
+    )
+    probability: float = Field(default=0.5, gt=0.0, le=1.0)
+    ratios: tuple[float, float] = (0.1, 0.5)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> IbotConfig:
+        if not 0.0 < self.ratios[0] <= self.ratios[1] <= 1.0:
+            raise ValueError(
+                "ratios: two numbers above 0 and up to 1, the first not above the second"
+            )
+        return self
+
+
+class GramConfig(StrictModel):
+    """Gram anchoring: patches keep the similarities that they have in an earlier teacher, the Gram teacher.
+
+    ``start`` (share of the run): when the teacher is first copied; before it the loss is off. ``every_steps``: steps
+    between further copies, none = the first copy stays.
+    """
+
+    weight: float = Field(default=0.0, ge=0.0)
+    start: float = Field(default=0.5, ge=0.0, lt=1.0)
+    every_steps: int | None = Field(default=None, ge=1)
+
+
+class LossesConfig(StrictModel):
+    """Weights of the losses. KoLeo counts as the mean over the two views (0.2 is what DINOv2 calls 0.1)."""
+
+    dino: float = Field(default=1.0, ge=0.0)
+    koleo: float = Field(default=0.0, ge=0.0)
+    ibot: IbotConfig = IbotConfig()
+    gram: GramConfig = GramConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LossesConfig:
+        if self.dino == 0.0 and self.ibot.weight == 0.0:
+            raise ValueError("neither dino nor ibot has a weight: nothing would be learnt")
+        return self

@@ -15,7 +15,13 @@ class OptimiserConfig(StrictModel):
     warmup: float = Field(default=0.1, ge=0.0, le=1.0)
     weight_decay: tuple[float, float] = (0.04, 0.4)
     betas: tuple[float, float] = (0.9, 0.999)
-    clip: float = Field(default=3.0, gt=0.0)
+    layer_decay: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="Factor of the learning rate from one block to the one below."
+    )
+    patch_embed_factor: float = Field(
+        default=1.0, ge=0.0, le=1.0, description="Further factor for the patch embedding; DINOv2 has 0.2."
+    )
+    clip: float = Field(default=3.0, gt=0.0, description="Largest norm of the gradient of backbone and of each head.")
     freeze_last_layer: float = Field(
         default=0.01, ge=0.0, le=1.0, description="Share of the run with fixed prototypes."
     )

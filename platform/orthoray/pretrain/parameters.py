@@ -1,0 +1,140 @@
+"""Which parameter learns how fast: AdamW's groups, what decays, and what is held back for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+TOKENS = {"cls_token", "reg_token", "mask_token", "dist_token", "pos_embed"}
+"""Parameters by name that never decay, whatever their shape."""
+
+STEMS = ("patch_embed.", "stem.")
+"""Where the patch embedding of a ViT and of a ConvNeXt lives."""
+
+PROTOTYPES = {"prototypes", "last_layer"}
+"""Names, of a parameter or of the module around it, that mean a head's prototypes."""
+
+
+def parts_of(network: nn.Module) -> dict[str, nn.Module]:
+    """The backbone and every head of a network by name, as far as they have parameters.
+
+    The parts are the network's children; of a `ModuleDict` or `ModuleList` (several heads) its members.
+    """
+    found: dict[str, nn.Module] = {}
+    for name, child in network.named_children():
+        if isinstance(child, nn.ModuleDict | nn.ModuleList):
+            found.update({f"{name}.{member}": module for member, module in child.named_children()})
+        else:
+            found[name] = child
+    return {name: part for name, part in found.items() if next(part.parameters(), None) is not None}
+
+
+def layers_of(backbone: nn.Module) -> tuple[dict[str, int], int]:
+    """The layer of each parameter by name, and the number of blocks L.
+
+    0 = tokens, positions and patch embedding; 1 … L = the blocks; L + 1 = what comes after them. Blocks are counted by
+    the backbone's own `group_matcher` (timm), where a ConvNeXt's downsampling belongs to the block that follows it.
+    """
+    from orthoray.models.timm_import import import_timm
+
+    models = import_timm().models
+    matched = models.group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)  # type: ignore[operator]
+    inside = {name: layer for name, layer in matched.items() if name.startswith(("blocks.", "stages."))}
+    places = {layer: index for index, layer in enumerate(sorted(set(inside.values())), start=1)}
+    last = len(places) + 1
+    found: dict[str, int] = {}
+    for name, _ in backbone.named_parameters():
+        before = "." not in name or name.startswith((*STEMS, "rope."))
+        if hasattr(backbone, "blocks"):  # in a ConvNeXt the norm of this name comes last
+            before = before or name.startswith("norm_pre.")
+        found[name] = places[inside[name]] if name in inside else 0 if before else last
+    return found, last - 1
+
+
+def decays(name: str, parameter: torch.Tensor, never: Iterable[str] = ()) -> bool:
+    """True for matrices and kernels; False for biases, norms, layer scales (γ), tokens, positions, and ``never``."""
+    leaf = name.rpartition(".")[2]
+    return parameter.ndim > 1 and leaf not in TOKENS and not leaf.startswith("gamma") and name not in set(never)
+
+
+def parameter_groups(
+    network: nn.Module, layer_decay: float = 1.0, patch_embed_factor: float = 1.0
+) -> list[dict[str, Any]]:
+    """Groups for AdamW of all parameters that learn.
+
+    A parameter of layer l of a backbone with L blocks learns at ``layer_decay ** (L + 1 - l)`` of the learning rate
+    (`layers_of`; the rule of BEiT, arXiv:2106.08254, and of DINOv2), the patch embedding at ``patch_embed_factor`` of
+    that; heads, and parameters of the network itself (a mask token), at all of it.
+
+    Args:
+        network: has a child ``backbone`` (timm) and heads as other children. Call it after `parallelise`, on the module
+            within the DistributedDataParallel.
+        layer_decay: factor from one layer to the one below, 1 = none.
+        patch_embed_factor: further factor of the patch embedding.
+
+    Returns:
+        Groups with ``params`` and, for audit and for `hold` and `set_rates`: ``names`` (as in
+        ``network.named_parameters()``), ``part`` (``backbone``, or the head's name), ``lr_scale``, ``decays``,
+        ``prototypes``. Parameters that are treated alike share a group.
+    """
+    backbone: Any = network.backbone
+    layers, depth = layers_of(backbone)
+    never = {f"backbone.{name}" for name in getattr(backbone, "no_weight_decay", set)()}
+    parts = parts_of(network)
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part = next((part for part in parts if name.startswith(f"{part}.")), "network")
+        scale = 1.0
+        if part == "backbone":
+            inner = name.removeprefix("backbone.")
+            scale = layer_decay ** (depth + 1 - layers[inner])
+            scale *= patch_embed_factor if inner.startswith(STEMS) else 1.0
+        traits = {
+            "part": part,
+            "lr_scale": scale,
+            "decays": decays(name, parameter, never),
+            "prototypes": part != "backbone" and bool(PROTOTYPES & set(name.split("."))),
+        }
+        group = groups.setdefault(tuple(traits.values()), {"params": [], "names": [], **traits})
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())
+
+
+def describe_groups(groups: list[dict[str, Any]]) -> str:
+    """One line for each group: part, factor of the learning rate, decay, tensors, parameters, first name."""
+    lines = []
+    for group in groups:
+        size = sum(parameter.numel() for parameter in group["params"])
+        kind = "decays" if group["decays"] else "no decay"
+        lines.append(
+            f"{group['part']:<16} lr × {group['lr_scale']:<8.4g} {kind:<9} {len(group['names']):>4} tensors "
+            f"{size:>12,} parameters  {group['names'][0]}{' …' if len(group['names']) > 1 else ''}"
+        )
+    return "\n".join(lines)
+
+
+def hold(optimiser: torch.optim.Optimizer, backbone: bool, prototypes: bool) -> None:
+    """Drop gradients, so that a step leaves these parameters, and their moments, as they are. Call before clipping.
+
+    Args:
+        optimiser: made from `parameter_groups`.
+        backbone: hold the backbone (new heads are warming up).
+        prototypes: hold the prototypes of all heads.
+    """
+    for group in optimiser.param_groups:
+        if (backbone and group["part"] == "backbone") or (prototypes and group["prototypes"]):
+            for parameter in group["params"]:
+                parameter.grad = None
+
+
+def set_rates(optimiser: torch.optim.Optimizer, lr: float, weight_decay: float, backbone_scale: float = 1.0) -> None:
+    """Set the scheduled values; ``backbone_scale`` (0 … 1) ramps the backbone up after its heads have warmed up."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr * group["lr_scale"] * (backbone_scale if group["part"] == "backbone" else 1.0)
+        group["weight_decay"] = weight_decay if group["decays"] else 0.0
