@@ -21,16 +21,18 @@ from orthoray.pretrain.config import (
 )
 from orthoray.pretrain.crops import MultiCropConfig
 
+BATCH = 16
 
-def configuration(folder: str, steps: int, out: str = "") -> PretrainConfig:
+
+def configuration(folder: str, steps: int, out: str = "", backbone: str = "vit_tiny_patch16_224") -> PretrainConfig:
     """ViT-Ti/16, 2 × 224 + 8 × 96 pixels, batch 16: the configuration that the figures are about."""
     return PretrainConfig(
         out=out or f"{folder}/run",
         data=DataConfig(datasets=[DataSource(uri=f"{folder}/dataset")]),
-        model=ModelConfig(backbone="vit_tiny_patch16_224"),
+        model=ModelConfig(backbone=backbone),
         head=HeadConfig(prototypes=4096),
         crops=MultiCropConfig(global_size=224, local_size=96, n_local=8),
-        batch_size=16,
+        batch_size=BATCH,
         steps=steps,
         log_every_seconds=1.0,
         checkpoint=CheckpointConfig(every_steps=100_000, every_seconds=1e6),

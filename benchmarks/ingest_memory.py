@@ -1,4 +1,9 @@
-"""Peak memory of the process that drives an ingest: 1,000 files against 20,000."""
+"""Peak memory of the process that drives an ingest: 1,000 files against 20,000.
+
+The peak is the largest resident set that the kernel has seen (``ru_maxrss``): what the process allocated, libraries,
+and the pages of Ray's object store that it touched. Workers, Ray's services and the making of the files are other
+processes and do not count.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +34,15 @@ CARD = {
 
 def main() -> None:
     """Each size in a process of its own."""
-    if len(sys.argv) == 4:
-        run_one(Path(sys.argv[2]), int(sys.argv[3]))
+    if len(sys.argv) == 3:
+        run_one(Path(sys.argv[2]))
         return
     peaks = {}
-    with common.scratch() as folder:
+    with common.scratch() as scratch:
         for count in (FEW, MANY):
-            command = [sys.executable, __file__, "one", str(Path(folder, str(count))), str(count)]
-            done = subprocess.run(command, capture_output=True, text=True)
+            folder = Path(scratch, str(count))
+            write_pictures(folder / "source", count)
+            done = subprocess.run([sys.executable, __file__, "one", str(folder)], capture_output=True, text=True)
             if done.returncode:
                 sys.exit(done.stdout + done.stderr)
             peaks[count] = float(done.stdout.split()[-1])
@@ -48,16 +54,19 @@ def main() -> None:
     sys.exit(more >= LIMIT_MB)
 
 
-def run_one(folder: Path, count: int) -> None:
-    """Write pictures of noise, ingest them, print the peak in MB."""
+def write_pictures(source: Path, count: int) -> None:
+    """Pictures of noise, four of a patient."""
     rng = np.random.default_rng(0)
-    source = folder / "source"
     source.mkdir(parents=True)
     for number in range(count):
         cv2.imwrite(str(source / f"{number:05d}.png"), rng.integers(0, 256, (48, 48), dtype=np.uint8))
     rows = [f"{number:05d}.png,P{number // 4}" for number in range(count)]
     (source / "patients.csv").write_text("\n".join(["file,patient", *rows]))
-    ingest(parse_config(DatasetCard, CARD, "benchmark"), str(source), str(folder / "out"))
+
+
+def run_one(folder: Path) -> None:
+    """Ingest the pictures and print the peak in MB."""
+    ingest(parse_config(DatasetCard, CARD, "benchmark"), str(folder / "source"), str(folder / "out"))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

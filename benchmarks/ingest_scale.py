@@ -24,7 +24,7 @@ from orthoray.data.schema import EXCLUDED, INDEX
 from orthoray.data.screening import screen
 from orthoray.data.splits import make_splits
 from orthoray.data.state import file_keys
-from orthoray.data.survey import _typed
+from orthoray.data.survey import IDENTIFIERS, SURVEY
 from orthoray.data.tables import Tables
 from orthoray.imaging import ImageFacts
 from orthoray.imaging.pseudonyms import Pseudonyms
@@ -37,18 +37,19 @@ CARD = {"name": "scale", "title": "Simulated", "phi_source": False}
 def simulated(ids: Pseudonyms, files: pd.DataFrame) -> pd.DataFrame:
     """The survey of files that hold stacks of `SLICES` slices, four studies a patient."""
     count, rng = len(files), np.random.default_rng(0)
-    blank = pd.DataFrame([vars(ImageFacts())]).drop(columns=["patient", "study_uid", "series_uid", "image_uid"])
-    table = pd.concat([blank] * 1).loc[np.zeros(count, int)].reset_index(drop=True)
+    blank = pd.DataFrame([vars(ImageFacts())]).drop(columns=[*IDENTIFIERS])
+    table = blank.loc[np.zeros(count, int)].reset_index(drop=True)
     series = np.arange(count) // SLICES
     names = {"series": series, "study": series // 3, "patient": series // 12}
     for kind, numbers in names.items():
         unique = np.array([ids.make(kind, str(number)) for number in range(numbers[-1] + 1)])
         table[f"{kind}_key"] = unique[numbers]
-    table["image_key"] = files["file_key"]
+    table["image_key"], table["accession_key"] = files["file_key"], ""
     table = table.assign(modality="MR", body_part="knee", plane="sagittal", stage="", reason="", detail="")
     table["position_mm"] = rng.permutation(count).astype(float)
     table["day"] = 730_000.0 + (series // 3) % 2000
-    return _typed(pd.concat([files[["file", "file_key", "version"]], table], axis=1))
+    table = pd.concat([files[["file", "file_key", "version"]], table], axis=1)[SURVEY.names]
+    return table.astype(SURVEY.empty_table().to_pandas().dtypes)
 
 
 def measured(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 import common
 from orthoray.config import to_yaml
@@ -28,7 +30,7 @@ def main() -> None:
         return
     figures: dict[str, list[float]] = {"ray": [], "plain": []}
     with common.scratch() as folder:
-        make_dataset(folder)
+        make_dataset(folder, common.films(96))
         for number in range(ROUNDS):
             figures["plain"].append(float(run(__file__, "plain", str(Path(folder, str(number)))).split()[-1]))
             figures["ray"].append(ray_rate(folder, number))
@@ -36,13 +38,13 @@ def main() -> None:
     common.conclude("training through Ray", figures["ray"], figures["plain"], least=0.95)
 
 
-def make_dataset(folder: str) -> None:
-    """Films as PNG through ingest."""
+def make_dataset(folder: str, images: list[npt.NDArray[np.uint8]]) -> None:
+    """Images as PNG through ingest."""
     films = Path(folder, "films")
     films.mkdir()
-    for number, film in enumerate(common.films(96)):
+    for number, film in enumerate(images):
         cv2.imwrite(str(films / f"{number:03d}.png"), film)
-    rows = [f"{number:03d}.png,P{number:03d}" for number in range(96)]
+    rows = [f"{number:03d}.png,P{number:03d}" for number in range(len(images))]
     (films / "patients.csv").write_text("\n".join(["file,patient", *rows]))
     Path(folder, "card.yaml").write_text(CARD)
     run("-m", "orthoray.cli", "ingest", f"{folder}/card.yaml", "--source", str(films), "--out", f"{folder}/dataset")
@@ -53,15 +55,16 @@ name: bench
 title: Synthetic films
 phi_source: false
 reader: images
+screened: review
 defaults: {modality: XR, body_part: knee}
 facts:
   - {table: patients.csv, key: {file: file}, columns: {patient: patient}}
 """
 
 
-def ray_rate(folder: str, number: int) -> float:
+def ray_rate(folder: str, number: int, backbone: str = "vit_tiny_patch16_224") -> float:
     """Images per second of `orthoray pretrain` after warming up, from its history."""
-    config = common.configuration(folder, STEPS, out=f"{folder}/run{number}")
+    config = common.configuration(folder, STEPS, out=f"{folder}/run{number}", backbone=backbone)
     file = Path(folder, "pretrain.yaml")
     file.write_text(to_yaml(config))
     run("-m", "orthoray.cli", "pretrain", str(file))

@@ -22,8 +22,12 @@ from orthoray.errors import InputError
 
 def filesystem(uri: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the fsspec filesystem of ``uri`` and the path inside it; InputError for an unknown scheme."""
+    text = os.fspath(uri)
+    if text.startswith("/"):  # "::" in a name on this machine joins no two locations
+        local = fsspec.filesystem("file")
+        return local, str(local._strip_protocol(text))
     try:
-        found, path = url_to_fs(os.fspath(uri))
+        found, path = url_to_fs(text)
     except (ValueError, ImportError) as error:
         raise InputError(f"{uri}: this location cannot be opened: {error}") from None
     return found, path

@@ -78,6 +78,25 @@ def test_columns_row_groups_and_hashes(made):
     assert rows == len(index) == index["image_id"].nunique()
 
 
+def test_the_index_says_what_the_shards_say(made):
+    shards = [pq.read_table(file).drop_columns("pixels").to_pylist() for file in made.image_files()]
+    expected = {row["image_id"]: without_nan(row) for rows in shards for row in rows}
+    index = pq.read_table(storage.join(made.uri, "index.parquet"))
+    assert index.schema.equals(INDEX)
+    found = index.to_pylist()
+    assert found == [expected[row["image_id"]] for row in found]
+    order = [(row["series_id"], row["slice_index"]) for row in found]
+    assert order == sorted(order)
+    assert any(row["quality"]["snr"] is None for row in found)
+
+
+def without_nan(value):
+    """None in place of NaN, also in dicts."""
+    if isinstance(value, dict):
+        return {name: without_nan(part) for name, part in value.items()}
+    return None if value != value else value
+
+
 def test_series_are_contiguous_and_ordered_and_patients_whole(made):
     owner = {}
     for number, file in enumerate(made.image_files()):

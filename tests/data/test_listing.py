@@ -1,12 +1,16 @@
 """Listing of a source."""
 
 import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from tests.data.sources import card_with
 
 from orthoray.data.listing import list_source
 from orthoray.errors import InputError
+from orthoray.imaging import sniff
 
 
 @pytest.fixture
@@ -33,10 +37,47 @@ def test_a_file_that_was_written_again_shows(source):
     assert (before["changed"] != after["changed"]).tolist() == [True, False, False]
 
 
-def test_loops_of_links_end_and_dead_links_are_listed(source):
+def test_loops_of_links_end_and_dead_links_are_listed(source, capsys):
     (source / "b" / "loop").symlink_to(source)
     (source / "dead.dcm").symlink_to(source / "nowhere")
+    (source / "self").symlink_to(source / "self")
     assert list_source(str(source), card_with())["file"].tolist() == ["a.dcm", "b/2.dcm", "b/c/3.dcm", "dead.dcm"]
+    assert "1 link(s) to folders are not followed" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_looked_into_is_an_error_and_not_named():
+    """Root may look into everything, so root is nobody for a moment."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "JANE").mkdir(mode=0)
+        (folder / "a.dcm").write_bytes(b"x")
+        with as_nobody(), pytest.raises(InputError, match="1 of its folders cannot be looked into") as error:
+            list_source(name, card_with())
+        assert "JANE" not in str(error.value)
+
+
+@contextmanager
+def as_nobody():
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_names_of_any_bytes_are_text_and_lead_to_their_file(source):
+    """GBK, as Chinese archives have it, is no UTF-8."""
+    name = os.fsencode(source) + b"/\xcd\xf5\xd0\xa1\xb6\xab.dcm"
+    with open(name, "wb") as file:
+        file.write(b"II*\0" + bytes(100))
+    files = list_source(str(source), card_with())["file"]
+    assert len(files) == 4
+    assert [text.encode() for text in files]  # valid Unicode
+    assert [sniff(f"{source}/{text}") for text in files if not text.isascii()] == ["tiff"]
 
 
 def test_the_same_list_from_another_filesystem(source):

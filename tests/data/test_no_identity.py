@@ -1,4 +1,4 @@
-"""Planted identities: none is in any byte of a whole ingest, the master tier and what Ray logs included."""
+"""Planted identities: none is in any byte of a whole ingest, its master tier, its review sheet and Ray's logs."""
 
 import io
 import os
@@ -11,7 +11,10 @@ import pytest
 from tests.data.sources import card_with
 from tests.imaging.deid.phi_object import TOKENS, leaks, planted
 
+from orthoray.data.audit.commands import write_sheet
+from orthoray.data.audit.sample import Parameters
 from orthoray.data.dataset import Dataset
+from orthoray.data.explain import explain
 from orthoray.data.ingest import ingest
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -42,7 +45,9 @@ def test_no_token_is_in_any_byte(source, tmp_path, capfd, ray_session):
     manifest = ingest(card_with(facts=[], labels=[], master=True, bilateral="keep"), str(source), str(out))
     assert manifest["n_images"] == FILES
     assert manifest["n_excluded"] == 1
-    printed = "".join(capfd.readouterr()).encode()
+    write_sheet(str(out), str(out / "sheet.html"), Parameters(n=FILES, rejected=1))
+    told = [line for table in ("index", "excluded") for line in explain(str(out), _first(out, table))]
+    printed = ("".join(capfd.readouterr()) + "\n".join(told)).encode()
     contents = {str(file): file.read_bytes() + str(file).encode() for file in out.rglob("*") if file.is_file()}
     assert len(contents) >= 10
     contents |= {name: Path(name).read_bytes()[begun.get(name, 0) :] for name in _logs()} | {"printed": printed}
@@ -58,6 +63,10 @@ def test_no_token_is_in_any_byte(source, tmp_path, capfd, ray_session):
     told = Dataset(str(out)).index().iloc[0]
     kept = {name: value for name, value in told["acquisition"].items() if value is not None}
     assert len(kept) >= 10, kept
+
+
+def _first(out, table):
+    return pq.read_table(out / f"{table}.parquet")["image_id"][0].as_py()
 
 
 def _brighter(content, number):

@@ -33,6 +33,11 @@ def test_knee_radiographs(shared_data, tmp_path, ray_session):
     found = index.merge(labels, left_on="image_id", right_on="sample_id", suffixes=("", "_label"))
     left = sorted(zip(found["patient_id"], found["laterality"], found["label"], strict=True))
     assert left == sorted(zip(expected["patient_id"], expected["side"], expected["kl"].astype(int), strict=True))
+    roles = found.merge(dataset.split("xr_kl"), left_on="image_id", right_on="sample_id", suffixes=("", "_split"))
+    left = sorted(zip(roles["patient_id_split"], roles["laterality"], roles["role"], strict=True))
+    assert left == sorted(zip(expected["patient_id"], expected["side"], expected["split"], strict=True))
+    assert roles.groupby("patient_id")["role"].nunique().max() == 1
+    assert manifest["key"].startswith("public")
     _inverted_films_look_like_the_others(dataset)
 
 

@@ -154,7 +154,7 @@ def test_every_rule_can_be_off_or_a_matter_of_review():
     off = {name: rule.model_copy(update={"on": False}) for name, rule in defaults.items()}
     assert outcome(frame, ScreeningRules(**off)) == {}
     review = {name: rule.model_copy(update={"severity": "review"}) for name, rule in defaults.items()}
-    assert outcome(frame, ScreeningRules(**review)) == {"i9": ("corrupt_pixels", "review")}
+    assert outcome(frame, ScreeningRules(**review)) == {"i9": ("burned_in_text", "review")}
     only = ScreeningRules(**{**off, "blurred": BlurRule(severity="review")})
     assert outcome(frame, only) == {"i9": ("blurred", "review")}
 

@@ -1,4 +1,4 @@
-"""Series on the surveyed table: stacks, order, planning images, sides, duplicates."""
+"""Series on the surveyed table: stacks, order, planning images, sides."""
 
 import copy
 import math
@@ -13,7 +13,7 @@ from tests.imaging.headers import AXIAL, CORONAL, SAGITTAL, enhanced, header, it
 
 from orthoray.data.phantom import PhantomConfig, read_slice_code, write_cohort
 from orthoray.data.stack_rules import parallel, passes
-from orthoray.data.stacks import duplicates, find_stacks, localisers, place_sides
+from orthoray.data.stacks import find_stacks, localisers, place_sides
 from orthoray.imaging import read_display
 
 COLUMNS = ["stack", "place", "slice_spacing_mm", "geometry", "ascends"]
@@ -344,21 +344,6 @@ def test_position_does_not_overrule_header_text_and_contradictions(attributes):
     datasets = slices(at([-40, -41]), **attributes)  # 120 mm to the left
     rows = table(datasets)
     pd.testing.assert_frame_equal(sides(datasets), rows[["laterality", "laterality_source", "laterality_confidence"]])
-
-
-def test_the_same_identifier_twice():
-    rows = pd.DataFrame(
-        {
-            "file": ["b", "a", "c", "d", "e", "e", "f", "g"],
-            "image_key": ["i1", "i1", "i2", "i2", "i3", "i3", "", ""],
-            "digest": ["x", "x", "x", "y", "z", "z", "q", "q"],
-        },
-        index=[7, 6, 5, 4, 3, 2, 1, 0],
-    )
-    expected = ["duplicate_uid", "", "uid_conflict", "uid_conflict", "", "", "", ""]
-    assert duplicates(rows, rows["digest"]).tolist() == expected
-    shuffled = rows.sample(frac=1, random_state=1)
-    assert duplicates(shuffled, shuffled["digest"]).loc[rows.index].tolist() == expected
 
 
 def test_bar_codes_of_shuffled_phantom_slices_ascend(tmp_path):

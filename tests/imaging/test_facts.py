@@ -185,7 +185,13 @@ def test_an_absurd_number_of_frames_is_refused():
         ({"PatientAge": "006M"}, 0.5),
         ({"PatientAge": "000Y"}, math.nan),
         ({}, math.nan),
+        ({"PatientAge": "99"}, 90.0),
+        ({"PatientAge": "50 years"}, math.nan),
         ({"PatientBirthDate": "19500601", "StudyDate": "20200531"}, 69.0),
+        ({"PatientBirthDate": "20010101", "StudyDate": "2002.01.01"}, 1.0),
+        ({"PatientBirthDate": "19500601", "StudyDate": "20200601", "PatientAge": "000Y"}, 70.0),
+        ({"PatientBirthDate": "19000101", "StudyDate": "20200101"}, 90.0),
+        ({"PatientBirthDate": "20200101", "StudyDate": "20190101"}, math.nan),
     ],
 )
 def test_age(header_of, years):
@@ -224,12 +230,18 @@ CLASS = "1.2.840.10008.5.1.4.1.1."
     [
         ("1", "CR", "XR"), ("1.1", "DX", "XR"), ("1.1.1", "DX", "XR"), ("1", "DX", "XR"), ("7", "RG", "XR"),
         ("4", "MR", "MR"), ("4.1", "MR", "MR"), ("4.4", "MR", "MR"), ("7", "MR", "MR"), (None, "MR", "MR"),
-        ("2", "CT", ""), ("4", "CT", ""), ("2", "MR", ""), ("1.2", "MG", ""), ("1.2", "DX", ""), ("4.2", "MR", ""),
-        ("11.1", "PR", ""), ("1", "OT", ""), ("1", "MR", ""), ("6.1", "US", ""), ("1", "cr", "XR"),
+        ("2", "CT", "other"), ("4", "CT", "other"), ("2", "MR", "other"), ("1.2", "MG", "other"),
+        ("1.2", "DX", "other"), ("4.2", "MR", "other"), ("11.1", "PR", "other"), ("1", "MR", "other"),
+        ("6.1", "US", "other"), ("7", "CT", "other"),
+        ("2", "OT", "other"), ("1", "OT", ""), ("7", "OT", ""), (None, "", ""), ("1", "", ""), ("1", "cr", "XR"),
     ],
 )  # fmt: skip
 def test_modalities_and_classes(sop_class, modality, expected):
     assert one(header(modality, SOPClassUID=CLASS + sop_class if sop_class else "")).modality == expected
+
+
+def test_classes_of_makers_leave_the_modality_open():
+    assert [one(header(name, SOPClassUID="1.3.46.1.1")).modality for name in ("MR", "CT")] == ["", "other"]
 
 
 @pytest.mark.parametrize(
@@ -413,7 +425,7 @@ def test_implausible_numbers_are_unknown():
 
 
 def test_other_modalities_have_no_name(tmp_path):
-    assert read_facts(save_dicom(tmp_path / "a.dcm", PIXELS, "CT"))[0].modality == ""
+    assert read_facts(save_dicom(tmp_path / "a.dcm", PIXELS, "CT"))[0].modality == "other"
 
 
 TOKEN = "QXDOEJANE"

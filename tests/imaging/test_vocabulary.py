@@ -148,21 +148,8 @@ def test_an_unknown_word_beside_known_ones_is_dropped(text, name):
     ("text", "name"),
     [
         ("GE MEDICAL SYSTEMS", "GE"), ("GENESIS_SIGNA", "GE"), ("SIEMENS HEALTHINEERS", "Siemens"),
-        ("Philips Medical Systems", "Philips"), ("FUJI PHOTO FILM CO. LTD.", "Fujifilm"), ("Maker", "Maker"),
-        ("JANE DOE", ""), ("Doe's unit", ""), ("", ""),
+        ("Philips Medical Systems", "Philips"), ("FUJI PHOTO FILM CO. LTD.", "Fujifilm"), ("Maker", ""), ("", ""),
     ],
 )  # fmt: skip
-def test_makers_have_one_name_each_and_no_identity_is_one(text, name):
-    assert words.manufacturer(text, ["DOE JANE", "ST NOWHERE"]) == name
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("Achieva  dStream", "Achieva dStream"), ("DISCOVERY MR750w", "DISCOVERY MR750w"),
-        ("1.5T SIGNA (HDxt)", "1.5T SIGNA (HDxt)"),
-        ("DOE^JANE", ""), ("MAGNETOM of Jane", ""), ("unit 123456", ""), ("北京", ""), ("x" * 33, ""), ("a\nb", "a b"),
-    ],
-)  # fmt: skip
-def test_models(text, name):
-    assert words.model_name(text, ["DOE JANE"]) == name
+def test_makers_have_one_name_each(text, name):
+    assert words.manufacturer(text) == name

@@ -65,7 +65,7 @@ def arrange(
     rows = _split_films(rows) if card.bilateral == "split" else rows
     rows = _identified(rows, ids)
     rows = _days(rows)
-    rows = _refuse(rows, rows["modality"] == "", "modality", "neither X-ray nor MR")
+    rows = _refuse(rows, rows["modality"].isin(["", "other"]), "modality", "neither X-ray nor MR")
     rows = _refuse(rows, rows["patient_id"] == "", "no_patient", "neither header nor tables name a patient")
     rows = _refuse(rows, rows["exclude"] != "", "unwanted", "a table of the card says so")
     told = (rows["reason"] == "unwanted") & rows["exclude"].str.fullmatch(r"[a-z][a-z0-9_]{0,30}")
@@ -146,13 +146,22 @@ def _split_films(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _identified(rows: pd.DataFrame, ids: Pseudonyms) -> pd.DataFrame:
-    """Final ids. Without a study or series of its own an image forms one by itself."""
+    """Final ids. Without a study or series of its own an image forms one by itself.
+
+    A study or series whose identifier several patients share, as after careless anonymisation, is one for each of them.
+    """
     own = rows["image_key"].where(rows["image_key"] != "", rows["file"])
     label = rows["patient_key"] + "|" + own + "|" + rows["frame"].astype(str) + "|" + rows["part"]
     image_id = label.map(lambda text: ids.make("image", text))
     study = rows["study_key"].where(rows["study_key"] != "", image_id)
     series = rows["series_key"].where(rows["series_key"] != "", image_id)
-    return rows.assign(image_id=image_id, patient_id=rows["patient_key"], study_id=study, series_id=series)
+    rows = rows.assign(image_id=image_id, patient_id=rows["patient_key"], study_id=study, series_id=series)
+    for name in ("study", "series"):
+        known = rows["patient_id"].where(rows["patient_id"] != "")
+        shared = known.groupby(rows[f"{name}_id"]).transform("nunique") > 1
+        own = rows.loc[shared, f"{name}_id"] + "|" + rows.loc[shared, "patient_id"]
+        rows.loc[shared, f"{name}_id"] = [ids.make(name, text) for text in own]
+    return rows
 
 
 def _days(rows: pd.DataFrame) -> pd.DataFrame:

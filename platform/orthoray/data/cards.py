@@ -61,12 +61,16 @@ class LabelTable(TableJoin):
     reason: str = Field(default="", description="Column that says why a label is empty; counted in the account.")
     event: str = Field(default="", description="Column of survival labels: 1 = it happened, 0 = observation ended.")
     days: str = Field(default="", description="Column of the days to either.")
+    split: str = Field(
+        default="",
+        description="Column that says which part of the authors' own split (train, val, test) a sample is in.",
+    )
     boxes: str = Field(default="", description="Column of boxes, JSON [[slice, x, y, width, height], …] in pixels.")
 
     @property
     def columns_read(self) -> list[str]:
         """Every column of the table that the entry needs beside its key."""
-        optional = [self.source, self.reason, self.event, self.days, self.boxes]
+        optional = [self.source, self.reason, self.event, self.days, self.split, self.boxes]
         return [self.column, *self.when, *(name for name in optional if name)]
 
     @model_validator(mode="after")

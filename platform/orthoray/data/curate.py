@@ -11,31 +11,30 @@ import pyarrow as pa
 
 from orthoray.data.cards import DatasetCard
 from orthoray.data.codec import decode
-from orthoray.data.duplicates import find_duplicates
+from orthoray.data.duplicates import NEEDED, find_duplicates
 from orthoray.data.schema import REVIEW, as_table
 from orthoray.data.screening import screen
-from orthoray.data.shards import held_pixels, made_images
+from orthoray.data.shards import held_pixels
 from orthoray.imaging.polarity import CERTAIN
 
 
-def judge(report: pa.Table, out: str, card: DatasetCard) -> tuple[pd.DataFrame, pa.Table, dict[str, Any]]:
+def judge(made: pa.Table, out: str, card: DatasetCard) -> tuple[pd.DataFrame, pa.Table, dict[str, Any]]:
     """Judge all images that were made.
 
     Args:
-        report: the reports of all shards, with the number of each row's ``shard``.
+        made: the reports of all images, with the number of each one's ``shard``.
         out: folder of the dataset; only candidates for duplicates are looked at.
         card: its rules, and whether they exclude images or only name them.
 
     Returns:
         Exclusions (``image_id, stage, reason, detail, value``), the rows of `REVIEW`, and an account.
     """
-    made = made_images(report)
     index = made.flatten().to_pandas().rename(columns={"acquisition.deviation_index": "deviation_index"})
     screening = screen(index, card.screening)
     owner = dict(zip(made["image_id"].to_pylist(), made["shard"].to_pylist(), strict=True))
     leaving = screening.exclusions["severity"].eq("exclude") & (card.screened == "exclude")
     stays = ~index["image_id"].isin(set(screening.exclusions.loc[leaving, "image_id"]))
-    repeated = find_duplicates(index[stays], _Pixels(out, owner), card.screening)
+    repeated = find_duplicates(index.loc[stays, NEEDED], _Pixels(out, owner), card.screening)
     found = pd.concat([screening.exclusions, repeated.exclusions], ignore_index=True)
     found = found.sort_values("severity", kind="stable").drop_duplicates("image_id")  # "exclude" before "review"
     leaves = (found["severity"] == "exclude") & (card.screened == "exclude")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from orthoray import storage
 from orthoray.data.codec import decode
+from orthoray.data.splits import read_splits
 from orthoray.errors import InputError, nearest
 
 
@@ -63,6 +64,11 @@ class Dataset:
             known = ", ".join(tasks) or "none"
             raise InputError(f"{self.uri} has no labels for task '{task}'.{nearest(task, tasks)} It has: {known}.")
         return _frame(storage.join(self.uri, "labels", f"{task}.parquet"))
+
+    def split(self, task: str) -> pd.DataFrame | None:
+        """The split that the source's authors made (sample_id, patient_id, fold, role); None where there is none."""
+        uri = storage.join(self.uri, "splits", f"{task}.parquet")
+        return read_splits(uri) if storage.exists(uri) else None
 
     def read_images(self, image_ids: Iterable[str]) -> dict[str, npt.NDArray[np.uint8]]:
         """Pixels of some images as (H, W) uint8; InputError names the first id that the dataset does not hold."""

@@ -19,6 +19,7 @@ Places = npt.NDArray[np.int64]
 STAGE = "duplicates"
 EXCLUDED = ["image_id", "stage", "reason", "detail", "value", "severity"]
 ALARMS = ["image_id", "other_id", "reason", "detail", "value", "severity"]
+NEEDED = ["image_id", "patient_id", "study_id", "series_id", "modality", "height", "width", "sha256", "phash"]
 THUMB = 64
 """Side (pixels) of the thumbnails that are compared."""
 
@@ -59,8 +60,7 @@ def find_duplicates(index: pd.DataFrame, load: Load, rules: ScreeningRules | Non
     study are never near duplicates of each other, because the echoes of one position look the same.
 
     Args:
-        index: columns ``image_id, patient_id, study_id, series_id, modality, height, width, sha256`` and ``phash``
-            (uint64).
+        index: the columns `NEEDED`; ``phash`` as uint64.
         load: image_id → (H, W) uint8; asked once per image, in the order of the index, and only for candidates.
         rules: `exact_duplicate` and `near_duplicate`; None = the defaults.
     """

@@ -1,4 +1,4 @@
-"""Label tables: from the source's tables to ``labels/<task>.parquet``."""
+"""Label tables: from the source's tables to ``labels/<task>.parquet`` and ``splits/<task>.parquet``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from orthoray import storage
 from orthoray.config import project_folders, read_yaml
 from orthoray.data.cards import DatasetCard, LabelTable
 from orthoray.data.schema import as_table
+from orthoray.data.splits import write_splits
 from orthoray.data.tables import Tables
 from orthoray.errors import InputError
 
@@ -29,7 +30,8 @@ SCHEMA = pa.schema(
 """``event`` (1 = it happened, 0 = observation ended) and ``days`` to either: of survival labels, else null. ``boxes``
 (JSON, [[slice, x, y, width, height], …] in pixels of the source's image): of findings that were drawn, else null."""
 
-TOLD = ("label", "event", "days", "boxes", "source", "reason")
+TEXTS = ("boxes", "split", "source", "reason")
+TOLD = ("label", "event", "days", *TEXTS)
 """Columns of `label_table` that are no keys."""
 
 COLUMN_OF = {
@@ -54,7 +56,7 @@ def label_table(label: LabelTable, tables: Tables) -> pd.DataFrame:
 
     Returns:
         Key columns, ``label`` (Int64; NA = empty cell), ``event`` and ``days`` (Int64, NA where the entry has none),
-        ``boxes``, ``source`` and ``reason`` (text, empty where the entry has none).
+        ``boxes``, ``split``, ``source`` and ``reason`` (text, empty where the entry has none).
 
     Raises:
         InputError: a missing table or column, a cell that is no class of the task, or no number of days.
@@ -78,7 +80,7 @@ def label_table(label: LabelTable, tables: Tables) -> pd.DataFrame:
         label=values.astype("Int64").reindex(cells.index),
         event=_whole(label, tables, label.event, highest=1)[chosen],
         days=_whole(label, tables, label.days)[chosen],
-        **{name: _text(label, tables, getattr(label, name))[chosen] for name in ("boxes", "source", "reason")},
+        **{name: _text(label, tables, getattr(label, name))[chosen] for name in TEXTS},
     )
 
 
@@ -111,8 +113,9 @@ def label_rows(
         tables: the source's tables.
 
     Returns:
-        Rows of `SCHEMA`, and an account: ``rows = matched + unmatched`` rows of the table, the ``reasons`` of the
-        unmatched, and the number of ``samples`` (several rows may speak of one sample, and one row of several).
+        Rows of `SCHEMA` with their ``split``, and an account: ``rows = matched + unmatched`` rows of the table, the
+        ``reasons`` of the unmatched, and the number of ``samples`` (several rows may speak of one sample, and one row
+        of several).
 
     Raises:
         InputError: a cell that is no class, or two rows that disagree about one sample.
@@ -124,7 +127,7 @@ def label_rows(
     known = images.assign(stays=images["image_id"].isin(kept))[columns].drop_duplicates()
     merged = labelled.merge(known, on=keys, how="inner")
     found = merged[merged["stays"]]
-    samples = found.drop_duplicates([label.unit, "label", "event", "days", "boxes", "source"])
+    samples = found.drop_duplicates([label.unit, "label", "event", "days", "boxes", "split", "source"])
     if samples[label.unit].duplicated().any():
         raise InputError(
             f"{label.table}: rows disagree about {label.column} of the same {label.unit}; add to `key` in the card, or "
@@ -159,6 +162,7 @@ def _rows(samples: pd.DataFrame, label: LabelTable) -> pd.DataFrame:
             "event": samples["event"],
             "days": samples["days"],
             "boxes": samples["boxes"].where(samples["boxes"] != "", None),
+            "split": samples["split"],
         }
     )
 
@@ -166,11 +170,36 @@ def _rows(samples: pd.DataFrame, label: LabelTable) -> pd.DataFrame:
 def write_labels(
     out: str, card: DatasetCard, images: pd.DataFrame, kept: set[str], tables: Tables
 ) -> dict[str, dict[str, Any]]:
-    """Write ``labels/<task>.parquet`` for every task of the card that has samples; return the account of each."""
+    """Write ``labels/<task>.parquet`` for every task of the card that has samples; return the account of each.
+
+    A task whose entry names a `split` also gets ``splits/<task>.parquet`` (`orthoray.data.splits`): ``role`` is the
+    cell, and ``fold`` numbers the parts in the order of their names.
+
+    Raises:
+        InputError: as `label_rows`; a sample without a part, or a patient in two parts.
+    """
     audit: dict[str, dict[str, Any]] = {}
+    storage.remove_tree(storage.join(out, "splits"))
     for label in card.labels:
         rows, account = label_rows(images, kept, label, tables)
         audit[label.task] = {**account, "classes": rows["class_name"].value_counts().sort_index().to_dict()}
         if len(rows):
             storage.write_table(as_table(rows, SCHEMA), storage.join(out, "labels", f"{label.task}.parquet"))
+            if label.split:
+                write_splits(storage.join(out, "splits", f"{label.task}.parquet"), _split(rows, label))
+                audit[label.task]["parts"] = rows["split"].value_counts().sort_index().to_dict()
     return audit
+
+
+def _split(rows: pd.DataFrame, label: LabelTable) -> pd.DataFrame:
+    """Columns of `orthoray.data.splits` for the parts that a table tells."""
+    unassigned = int((rows["split"] == "").sum())
+    if unassigned:
+        raise InputError(f"{label.table}: {unassigned} sample(s) of {label.task} have no cell in column {label.split}.")
+    shared = int((rows.groupby("patient_id")["split"].nunique() > 1).sum())
+    if shared:
+        raise InputError(
+            f"{label.table}: {shared} patient(s) are in more than one part of column {label.split}, so images of one "
+            "person would be trained on and tested. Correct the table, or leave `split` out of the card."
+        )
+    return rows.assign(fold=pd.factorize(rows["split"], sort=True)[0], role=rows["split"])

@@ -13,24 +13,30 @@ import pandas as pd
 from orthoray import storage
 from orthoray.data.cards import DatasetCard
 from orthoray.errors import InputError
+from orthoray.imaging.names import as_text
+from orthoray.progress import say
+
+Row = tuple[str, int, str]
+"""Name, size and time of a file."""
 
 
 def list_source(source: str, card: DatasetCard, limit: int | None = None) -> pd.DataFrame:
     """Files of a source that match the card's patterns.
 
-    Links to folders are not followed, so a loop of links ends; links to files are.
+    Links to folders are not followed, so a loop of links ends, and are told; links to files are.
 
     Returns:
-        ``file`` (path relative to the source), ``size`` (bytes) and ``changed`` (text that differs when the file was
-        written again: the time in ns, or the store's tag), sorted by ``file``; the first ``limit`` rows.
+        ``file`` (path relative to the source, as `orthoray.imaging.names.as_text` has it), ``size`` (bytes) and
+        ``changed`` (text that differs when the file was written again: the time in ns, or the store's tag), sorted by
+        ``file``; the first ``limit`` rows.
 
     Raises:
-        InputError: no such folder, or no file that matches.
+        InputError: no such folder, a folder that cannot be looked into, or no file that matches.
     """
     if not storage.is_folder(source):
         raise InputError(f"{source}: no such folder. Give the folder that holds the images with --source.")
     local = storage.local_path(source)
-    found = list(_walk(local) if local is not None else _find(source))
+    found = _walk(local) if local is not None else list(_find(source))
     matches = re.compile("|".join(f"(?:{expression})" for expression in _expressions(card.patterns))).match
     chosen = sorted(row for row in found if matches(row[0]))
     if not chosen:
@@ -48,16 +54,30 @@ def _expressions(patterns: list[str]) -> Iterator[str]:
         yield fnmatch.translate(pattern.replace("**/", ""))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, int, str]]:
-    folders = [(str(root), "")]
+def _walk(root: Path) -> list[Row]:
+    """Everything below a folder but folders; InputError where one cannot be looked into."""
+    found: list[Row] = []
+    folders, closed, links = [(str(root), "")], 0, 0
     while folders:
         folder, prefix = folders.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append((entry.path, f"{prefix}{entry.name}/"))
-                else:
-                    yield f"{prefix}{entry.name}", *_state(entry)
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append((entry.path, f"{prefix}{entry.name}/"))
+                    else:
+                        links += entry.is_symlink() and os.path.isdir(entry.path)
+                        found.append((as_text(f"{prefix}{entry.name}"), *_state(entry)))
+        except OSError:
+            closed += 1
+    if closed:
+        raise InputError(
+            f"{root}: {closed} of its folders cannot be looked into, so files could be missing. Nothing was written. "
+            f"Correct their permissions (`find {root} > /dev/null` names them) and give the command again."
+        )
+    if links:
+        say(f"  {links:,} link(s) to folders are not followed; what they lead to needs a --source of its own")
+    return found
 
 
 def _state(entry: os.DirEntry[str]) -> tuple[int, str]:
@@ -69,7 +89,7 @@ def _state(entry: os.DirEntry[str]) -> tuple[int, str]:
     return state.st_size, str(state.st_mtime_ns)
 
 
-def _find(source: str) -> Iterator[tuple[str, int, str]]:
+def _find(source: str) -> Iterator[Row]:
     filesystem, path = storage.filesystem(source)
     start = len(path.rstrip("/")) + 1
     for name, info in filesystem.find(path, detail=True).items():

@@ -22,7 +22,7 @@ from orthoray.data.flow import flow_svg
 from orthoray.data.labels import write_labels
 from orthoray.data.manifest import build_manifest
 from orthoray.data.schema import COPIED, EXCLUDED, FLAGS, INDEX, KEYS, NUMBERS, REPORT, as_table
-from orthoray.data.settle import ShardSettler, held, slice_numbers
+from orthoray.data.settle import ShardSettler, held, renumbered, slice_numbers, without_nan
 from orthoray.data.shards import ShardWriter, made_images
 from orthoray.data.state import IngestState, keep_shards, shard_key, shard_uri
 from orthoray.data.survey import survey
@@ -57,22 +57,24 @@ def build(
     rows, facts_audit = arrange(frames, card, tables, tables.ids)
     read = {"files": len(files), "frames": len(frames), "images": len(rows)}
     del frames
-    kept = rows[rows["stage"] == ""].reset_index(drop=True)
-    require_some(len(kept), rows["reason"], source, card)
-    parts = _parts(kept, _stable(shards, len(kept)))
-    writing = _Writing(parts, source, out, card, state)
-    report = writing.report()
-    screened, review, judged = judge(report, out, card)
-    index = _settle(writing, report, screened)
-    excluded = _excluded(rows[rows["stage"] != ""], report, screened, card)
+    stays = rows["stage"] == ""
+    images = int(stays.sum())
+    require_some(images, rows["reason"], source, card)
+    places = _places(rows.loc[stays, "patient_id"], _stable(shards, images))
+    writing = _Writing(rows, places, source, out, card, state)
+    made, refused = writing.reports()
+    screened, review, judged = judge(made, out, card)
+    index = _settle(writing, made, screened)
+    excluded = _excluded(rows[~stays], refused, made, screened, card)
     require_some(len(index), excluded["reason"].to_pandas(), source, card)
     storage.write_table(index, storage.join(out, "index.parquet"))
     storage.write_table(excluded, storage.join(out, "excluded.parquet"))
     storage.write_table(review, storage.join(out, "review.parquet"))
     storage.remove_tree(storage.join(out, "labels"))
     labels = write_labels(out, card, rows, set(index["image_id"].to_pylist()), tables)
-    manifest = build_manifest(card, tables.ids.key_id, read, index.to_pandas(), excluded.to_pandas())
-    manifest |= {"facts_audit": facts_audit, "label_audit": labels, "shards": len(parts)}
+    counted = index.select([*KEYS, "sha256"]).to_pandas()
+    manifest = build_manifest(card, tables.ids.key_id, read, counted, excluded.to_pandas())
+    manifest |= {"facts_audit": facts_audit, "label_audit": labels, "shards": len(places)}
     manifest["judged"] = judged
     manifest["review"] = review.to_pandas().groupby("reason").size().to_dict()
     _documents(manifest, out)
@@ -95,33 +97,38 @@ def _stable(before: int | None, images: int) -> int:
     return before if before and ideal / 2 <= before <= ideal * 2 else ideal
 
 
-def _parts(kept: pd.DataFrame, shards: int) -> dict[int, pd.DataFrame]:
-    """Rows of every shard by its number."""
-    number = kept["patient_id"].map(lambda patient: shard_of(patient, shards))
-    return {int(shard): part.reset_index(drop=True) for shard, part in kept.groupby(number, sort=True)}
+def _places(patients: pd.Series, shards: int) -> dict[int, pd.Index]:
+    """Labels of the rows of every shard by its number."""
+    numbers = patients.map(lambda patient: shard_of(patient, shards))
+    return {int(part.iloc[0]): part.index for _, part in numbers.groupby(numbers)}
 
 
 @dataclass(frozen=True)
 class _Writing:
-    """The shards of a dataset: rows of each by its number, and what is needed to write them."""
+    """The shards of a dataset: labels of the rows of each by its number, and what is needed to write them."""
 
-    parts: dict[int, pd.DataFrame]
+    rows: pd.DataFrame
+    places: dict[int, pd.Index]
     source: str
     out: str
     card: DatasetCard
     state: IngestState
 
-    def report(self) -> pa.Table:
-        """What became of every image, with its ``shard``; shards that have a report for the same rows stay."""
+    def reports(self) -> tuple[pa.Table, pa.Table]:
+        """Images that were made, and rows of which none could be, each with its ``shard``.
+
+        Shards that have a report for the same rows stay.
+        """
         reports = {number: self.state.report(number, key) for number, key in self.keys.items()}
-        keep_shards(self.out, set(self.parts))
+        keep_shards(self.out, set(self.places))
         missing = [number for number, report in reports.items() if report is None]
-        with Progress(sum(map(len, self.parts.values())), "writing images", "img") as bar:
+        with Progress(sum(map(len, self.places.values())), "writing images", "img") as bar:
             bar.start_at(sum(len(report) for report in reports.values() if report is not None))
-            for table in self.write(missing):
-                bar.advance(len(table))
+            for done in self.write(missing):
+                bar.advance(pc.sum(done["images"]).as_py())
         reports |= {number: self.state.report(number, self.keys[number]) for number in missing}
-        return pa.concat_tables([self._whole(number, reports[number]) for number in sorted(reports)])
+        report = pa.concat_tables([self._whole(number, reports[number]) for number in sorted(reports)])
+        return made_images(report), report.filter(pc.is_valid(report["stage"]))
 
     @cached_property
     def keys(self) -> dict[int, str]:
@@ -130,34 +137,37 @@ class _Writing:
         columns += [name for name in (*COPIED, *NUMBERS, *FLAGS) if name not in columns]
         card, fields = self.card, [str(field) for field in REPORT]
         settings = (card.window, card.short_side, card.source_code, card.master, fields)
-        return {number: shard_key(rows, columns, settings) for number, rows in self.parts.items()}
+        return {number: shard_key(self._part(number), columns, settings) for number in self.places}
 
     def write(self, numbers: list[int]) -> Iterator[pa.Table]:
-        """Write shards; yields their reports piece by piece."""
+        """Write shards; yields tables of the numbers of ``images`` that were tried."""
         import ray
 
         if not numbers:
             return
         storage.makedirs(storage.join(self.out, "images"))
-        references = [ray.put(self.parts[number]) for number in numbers]
+        references = [ray.put(self._part(number)) for number in numbers]
         keys = [(number, self.keys[number]) for number in numbers]
         writer = ShardWriter(references, keys, self.source, self.out, self.card, self.state.ids)
         yield from _in_tasks(writer, len(numbers), "writing images")
 
+    def _part(self, number: int) -> pd.DataFrame:
+        return self.rows.loc[self.places[number]].reset_index(drop=True)
+
     def _whole(self, number: int, report: pa.Table | None) -> pa.Table:
-        if report is None or len(report) != len(self.parts[number]):
+        if report is None or len(report) != len(self.places[number]):
             raise RunError(f"shard {number} was not written as a whole. Nothing was kept; give the command again.")
         shard = pa.array(np.full(len(report), number), pa.int32())
         return report.replace_schema_metadata(None).append_column("shard", shard)
 
 
-def _settle(writing: _Writing, report: pa.Table, screened: pd.DataFrame) -> pa.Table:
+def _settle(writing: _Writing, made: pa.Table, screened: pd.DataFrame) -> pa.Table:
     """Make every shard hold its images without the excluded ones, in order; return the index."""
-    index = made_images(report).select([*INDEX.names, "shard"]).to_pandas()
-    stays = slice_numbers(index[~index["image_id"].isin(set(screened["image_id"]))])
+    images = made.select(["image_id", "series_id", "shard"]).to_pandas()
+    stays = slice_numbers(images[~images["image_id"].isin(screened["image_id"])])
     wanted = dict(iter(stays.groupby("shard")))
     changed, lost = {}, []
-    for number in writing.parts:
+    for number in writing.places:
         want, have = wanted.get(number, stays.iloc[:0]), held(writing.out, number)
         if have == want["image_id"].tolist():
             continue
@@ -167,9 +177,11 @@ def _settle(writing: _Writing, report: pa.Table, screened: pd.DataFrame) -> pa.T
             storage.remove_tree(shard_uri(writing.out, "rejected", number))
     for _ in writing.write(lost):
         pass
-    lettered = screened.loc[screened["reason"].isin(["burned_in_text", "screenshot"]), "image_id"]
+    told = screened["reason"] + " " + screened["detail"]  # other reasons are in the detail
+    lettered = screened.loc[told.str.contains("burned_in_text|screenshot"), "image_id"]
     _apply(changed, writing.out, frozenset(lettered))
-    return as_table(stays, INDEX).sort_by([("series_id", "ascending"), ("slice_index", "ascending")])
+    stays = stays.sort_values(["series_id", "slice_index"])
+    return without_nan(renumbered(made.select(INDEX.names).take(pa.array(stays.index)), stays))
 
 
 def _apply(changed: dict[int, pd.DataFrame], out: str, hidden: frozenset[str]) -> None:
@@ -194,11 +206,13 @@ def _in_tasks(worker: Any, count: int, work: str) -> Iterator[pa.Table]:
         yield from cast(Iterator[pa.Table], mapped.iter_batches(batch_size=None, batch_format="pyarrow"))
 
 
-def _excluded(before: pd.DataFrame, report: pa.Table, screened: pd.DataFrame, card: DatasetCard) -> pa.Table:
+def _excluded(
+    before: pd.DataFrame, refused: pa.Table, made: pa.Table, screened: pd.DataFrame, card: DatasetCard
+) -> pa.Table:
     """Rows refused before pixels were read, those refused while images were made, and those that screening refused."""
     first = before.assign(source=card.source_code, value=float("nan"))
-    second = report.filter(pc.is_valid(report["stage"])).to_pandas().assign(value=float("nan"))
-    third = made_images(report).select(KEYS).to_pandas().merge(screened, on="image_id", how="inner")
+    second = refused.select([*KEYS, "stage", "reason", "detail"]).to_pandas().assign(value=float("nan"))
+    third = made.select(KEYS).to_pandas().merge(screened, on="image_id", how="inner")
     return pa.concat_tables([as_table(part, EXCLUDED) for part in (first, second, third)])
 
 

@@ -16,11 +16,11 @@ STAGE = "quality"
 NEEDED = ["image_id", "modality"]
 
 ORDER = (
-    "corrupt_pixels",
+    "burned_in_text",
     "screenshot",
+    "corrupt_pixels",
     "non_knee",
     "end_slice",
-    "burned_in_text",
     "graphics",
     "stitched",
     "blurred",
@@ -29,7 +29,10 @@ ORDER = (
     "mr_artefact",
     "implant",
 )
-"""Reasons; an image has the first of those that exclude it, else the first of those that send it to review."""
+"""Reasons; an image has the first of those that exclude it, else the first of those that send it to review.
+
+Those of which `orthoray.data.pipeline` keeps no thumbnail, because lettering may name somebody, come first: no other
+reason must hide them."""
 
 
 class Screening(NamedTuple):

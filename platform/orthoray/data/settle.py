@@ -30,6 +30,29 @@ def slice_numbers(index: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def renumbered(table: pa.Table, numbers: pd.DataFrame) -> pa.Table:
+    """Rows of images with the ``slice_index`` and ``slice_count`` of ``numbers``, row by row."""
+    for name in ("slice_index", "slice_count"):
+        field = IMAGES.field(name)
+        table = table.set_column(
+            table.schema.get_field_index(name), field, pa.array(numbers[name].to_numpy(), field.type)
+        )
+    return table
+
+
+def without_nan(table: pa.Table) -> pa.Table:
+    """The table with null in place of NaN, also in its structs."""
+    columns = [_without_nan(column.combine_chunks()) for column in table.columns]
+    return pa.table(columns, schema=table.schema)
+
+
+def _without_nan(values: pa.Array) -> pa.Array:
+    if pa.types.is_struct(values.type):
+        fields = [_without_nan(field) for field in values.flatten()]
+        return pa.StructArray.from_arrays(fields, fields=list(values.type), mask=values.is_null())
+    return pc.if_else(pc.is_nan(values), None, values) if pa.types.is_floating(values.type) else values
+
+
 def held(out: str, number: int) -> list[str]:
     """Ids of the images that a shard's file holds, in its order; none if there is no file."""
     uri = shard_uri(out, "images", number)
@@ -68,7 +91,8 @@ class ShardSettler:
                 stays = pc.is_in(group["image_id"], value_set=pa.array(numbers.index, pa.string()))
                 shown = pc.invert(pc.is_in(group["image_id"], value_set=pa.array(sorted(self.hidden), pa.string())))
                 rejected.append(_thumbnails(group.filter(pc.and_(pc.invert(stays), shown))))
-                kept = _renumbered(group.filter(stays), numbers)
+                kept = group.filter(stays)
+                kept = renumbered(kept, numbers.loc[kept["image_id"].to_pylist()])
                 count += len(kept)
                 if len(kept):
                     writer.write_table(kept)
@@ -92,14 +116,6 @@ def _row_groups(uri: str) -> Iterator[pa.Table]:
         file = pq.ParquetFile(handle)
         for number in range(file.num_row_groups):
             yield file.read_row_group(number)
-
-
-def _renumbered(table: pa.Table, numbers: pd.DataFrame) -> pa.Table:
-    found = numbers.loc[table["image_id"].to_pylist()]
-    for name in numbers.columns:
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, IMAGES.field(name), pa.array(found[name].to_numpy(), IMAGES.field(name).type))
-    return table
 
 
 def _thumbnails(table: pa.Table) -> pa.Table:

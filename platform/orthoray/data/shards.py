@@ -54,12 +54,12 @@ class ShardWriter:
         self.rows, self.keys, self.source, self.out, self.card, self.ids = rows, keys, source, out, card, ids
         self._known: dict[str, Outcome] = {}
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
-        """{"id": places in ``keys``} → tables of `REPORT`, row group by row group."""
+    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, list[int]]]:
+        """{"id": places in ``keys``} → {"images": how many were tried}, row group by row group."""
         for place in batch["id"]:
             yield from self._shard(int(place))
 
-    def _shard(self, place: int) -> Iterator[pa.Table]:
+    def _shard(self, place: int) -> Iterator[dict[str, list[int]]]:
         import ray
 
         rows: pd.DataFrame = ray.get(self.rows[place])
@@ -71,7 +71,7 @@ class ShardWriter:
                 if images:
                     writer.write_table(pa.Table.from_pylist(images, schema=IMAGES))
                 parts.append(pa.Table.from_pylist(report, schema=REPORT))
-                yield parts[-1]
+                yield {"images": [len(report)]}
         whole = pa.concat_tables(parts)
         if self.card.master:
             made = made_images(whole)["image_id"].to_pylist()

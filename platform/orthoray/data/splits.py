@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.model_selection import StratifiedGroupKFold
 
 from orthoray import storage
 from orthoray.errors import InputError, RunError
@@ -33,6 +32,8 @@ def make_splits(labels: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:
     Raises:
         InputError: fewer patients, or fewer patients of a class, than folds; one class only; a sample listed twice.
     """
+    from sklearn.model_selection import StratifiedGroupKFold
+
     _check(labels, n_folds)
     ordered = labels.sort_values("sample_id", ignore_index=True)
     fold = np.full(len(ordered), -1, np.int64)

@@ -106,26 +106,6 @@ def place_sides(rows: pd.DataFrame, stack: pd.Series) -> pd.DataFrame:
     return sides
 
 
-def duplicates(rows: pd.DataFrame, content: pd.Series) -> pd.Series:
-    """Files that carry the same SOPInstanceUID.
-
-    Args:
-        rows: one row per frame with ``file`` and ``image_key``; images without a key are unique.
-        content: per row a digest of the file (or of its decoded pixels), the same for all frames of a file.
-
-    Returns:
-        Per row ``duplicate_uid`` (another file, earlier by name, has the same content), ``uid_conflict`` (files with
-        this identifier have different contents, so none of them can be believed), or ``""``.
-    """
-    known = rows["image_key"] != ""
-    groups = rows["image_key"][known]
-    contents = content[known].groupby(groups).transform("nunique")
-    first = rows["file"][known].groupby(groups).transform("min")
-    reasons = pd.Series("", index=rows.index, dtype="str")
-    reasons[known] = np.select([contents > 1, rows["file"][known] != first], ["uid_conflict", "duplicate_uid"], "")
-    return reasons
-
-
 def _turned(rows: pd.DataFrame, series: str) -> list[str]:
     """Series whose normals have several directions."""
     distinct = rows[[series, *ORIENTATION]].drop_duplicates()

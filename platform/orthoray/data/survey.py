@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from orthoray import storage
 from orthoray.data.cards import DatasetCard
 from orthoray.data.decoder import in_batches
 from orthoray.data.failures import worker_failures
+from orthoray.data.schema import as_table
 from orthoray.data.state import IngestState
 from orthoray.imaging import ImageFacts, UnreadableImageError, read_facts, sniff
 from orthoray.imaging.pseudonyms import Pseudonyms
@@ -20,8 +24,8 @@ from orthoray.progress import Progress
 
 BLOCK_FILES = 64
 FILES_PER_CALL = 16
-KEEP_EVERY_S = 20.0
-"""Seconds of reading after which the facts read so far are kept for the next run."""
+KEEP_EVERY_S, KEEP_BLOCKS = 20.0, 32
+"""Seconds of reading, or blocks read, after which facts are kept for the next run."""
 
 IDENTIFIERS = {
     "patient": "patient",
@@ -35,8 +39,24 @@ IDENTIFIERS = {
 READERS = {"dicom": "dicom", "hdf5": "hdf5", "npy": "npy", **dict.fromkeys(("png", "jpeg", "tiff"), "images")}
 """Kind of a file by its content → the card's reader that takes it."""
 
-COLUMN_TYPES = {"str": "str", "int": "int64", "float": "float64", "bool": "bool", "date | None": "float64"}
+COLUMN_TYPES = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "date | None": pa.float64(),
+}
 """Annotation of a field of ImageFacts → type of its column."""
+
+SURVEY = pa.schema(
+    [
+        *[(name, pa.string()) for name in ("file", "file_key", "version")],
+        *[(field.name, COLUMN_TYPES[str(field.type)]) for field in fields(ImageFacts) if field.name not in IDENTIFIERS],
+        *[(f"{kind}_key", pa.string()) for kind in IDENTIFIERS.values()],
+        *[(name, pa.string()) for name in ("stage", "reason", "detail")],
+    ]
+)
+"""Columns of the survey."""
 
 
 def survey(
@@ -56,45 +76,47 @@ def survey(
         (NaN = unknown); a file that cannot be read has one row with ``stage``, ``reason`` and ``detail``.
     """
     known = state.surveyed(files) if state is not None else None
-    parts = [] if known is None else [known]
+    parts = [] if known is None else [as_table(known, SURVEY)]
     rest = files if known is None else files[~files["version"].isin(set(known["version"]))]
     with Progress(len(files), "reading headers", "files") as bar:
         bar.start_at(len(files) - len(rest))
         parts += _read(rest, source, card, ids, state, bar)
-    table = pd.concat(parts, ignore_index=True).sort_values(["file", "frame"], ignore_index=True)
-    return _typed(table)
+    table = pa.concat_tables(parts).sort_by([("file", "ascending"), ("frame", "ascending")])
+    del parts, known
+    return cast(pd.DataFrame, table.to_pandas())
 
 
 def _read(
     files: pd.DataFrame, source: str, card: DatasetCard, ids: Pseudonyms, state: IngestState | None, bar: Progress
-) -> list[pd.DataFrame]:
+) -> Iterator[pa.Table]:
+    """The survey's rows, in one table for each `KEEP_BLOCKS` or `KEEP_EVERY_S` of reading."""
     import ray.data
 
     if files.empty:
-        return []
+        return
     blocks = max(1, math.ceil(len(files) / BLOCK_FILES))
     dataset = ray.data.from_pandas(files[["file", "file_key", "version"]]).repartition(blocks)
     reader: Any = HeaderReader(source, card.reader, ids)
     rows = dataset.map_batches(reader, batch_format="pandas", batch_size=None, num_cpus=1)
-    parts: list[pd.DataFrame] = []
-    kept, last = 0, time.monotonic()
+    fresh, last = list[pa.Table](), time.monotonic()
     part: Any
     with worker_failures("reading headers"):
-        for part in rows.iter_batches(batch_size=None, batch_format="pandas"):
-            parts.append(_typed(part))
-            bar.advance(part["file"].nunique())
-            if state is not None and time.monotonic() - last > KEEP_EVERY_S:
-                state.add_survey(pd.concat(parts[kept:], ignore_index=True))
-                kept, last = len(parts), time.monotonic()
-    if state is not None and parts[kept:]:
-        state.add_survey(pd.concat(parts[kept:], ignore_index=True))
-    return parts
+        for part in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+            fresh.append(part)
+            bar.advance(pc.count_distinct(part["file"]).as_py())
+            if len(fresh) == KEEP_BLOCKS or time.monotonic() - last > KEEP_EVERY_S:
+                yield _kept(fresh, state)
+                fresh, last = [], time.monotonic()
+    if fresh:
+        yield _kept(fresh, state)
 
 
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns of nothing but missing values come back as objects; give all the type of their field."""
-    types = {field.name: COLUMN_TYPES[str(field.type)] for field in fields(ImageFacts) if field.name in table.columns}
-    return table.astype(types)
+def _kept(parts: list[pa.Table], state: IngestState | None) -> pa.Table:
+    """Blocks of rows as one table, far smaller than they are one by one; with a state it is kept for the next run."""
+    table = pa.concat_tables(parts).combine_chunks()
+    if state is not None:
+        state.add_survey(table.to_pandas())
+    return table
 
 
 class HeaderReader:
@@ -103,15 +125,15 @@ class HeaderReader:
     def __init__(self, source: str, reader: str, ids: Pseudonyms) -> None:
         self.source, self.reader, self.ids = source, reader, ids
 
-    def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
-        """Rows ``file, file_key, version`` → the rows of `survey`."""
+    def __call__(self, batch: pd.DataFrame) -> pa.Table:
+        """Rows ``file, file_key, version`` → rows of `SURVEY`."""
         uris = [storage.join(self.source, str(file)) for file in batch["file"]]
         results = in_batches(facts_of, uris, FILES_PER_CALL, _failed, self.reader)
         rows = []
         for file, (_, result) in zip(batch.to_dict("records"), results, strict=True):
             facts, failed = result
             rows += [self._row(file, fact, failed) for fact in facts]
-        return pd.DataFrame(rows)
+        return pa.Table.from_pylist(rows, schema=SURVEY)
 
     def _row(self, file: dict[Any, Any], fact: ImageFacts, failed: tuple[str, str, str]) -> dict[str, Any]:
         row = asdict(fact)

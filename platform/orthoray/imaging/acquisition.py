@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orthoray.imaging import vocabulary
+from orthoray.imaging.deid.text import device_name, words_of
 from orthoray.imaging.frames import FrameHeader
 
 SERIES_TEXTS = ("SeriesDescription", "ProtocolName", "PerformedProcedureStepDescription")
@@ -26,7 +27,7 @@ IDENTITIES = (
     "OperatorsName",
     "DeviceSerialNumber",
 )
-"""Attributes of which no word may be part of a model's name."""
+"""Attributes of which no word may be part of a device's name."""
 
 GAUSS = 50.0
 """Field strengths above this are no teslas but gausses, as ACR-NEMA had them; 1 T = 10 000 G."""
@@ -62,8 +63,8 @@ class Acquisition:
         exposure_index, deviation_index: of IEC 62494-1 (0 … 100 000, -100 … 100).
         sid_mm: distance from source to detector (100 … 5000).
         magnification: EstimatedRadiographicMagnificationFactor (1 … 5), where the header documents it.
-        manufacturer: usual name of the maker, or its name if that holds no identity.
-        model: the product's name if it holds no identity.
+        manufacturer: usual name of the maker, else its name if `orthoray.imaging.deid.text.device_name` lets it stay.
+        model: the product's name on the same condition.
         scanning_sequence, sequence_variant, scan_options: terms of PS3.3 C.8.3.1, joined by ``+``.
         acquisition_type: 2D or 3D.
         family: kind of pulse sequence (SE, TSE, GRE, DESS, FLASH, EPI).
@@ -136,13 +137,13 @@ def weighting_of(echo_ms: float, repetition_ms: float) -> str:
 
 
 def _device(frame: FrameHeader) -> Fields:
-    names = [frame.file.find(name) for name in ("Manufacturer", "ManufacturerModelName")]
-    if "device" not in frame.file.known:
-        needles = [frame.text(name).replace("^", " ") for name in IDENTITIES]
-        maker, model = (str(name or "") for name in names)
-        frame.file.known["device"] = (vocabulary.manufacturer(maker, needles), vocabulary.model_name(model, needles))
-    maker, model = frame.file.known["device"]
-    return {"manufacturer": maker, "model": model}
+    known = frame.file.known
+    if "device" not in known:
+        needles = frozenset(word for name in IDENTITIES for word in words_of(frame.text(name)) if len(word) > 1)
+        names = (" ".join(frame.text(name).split()) for name in ("Manufacturer", "ManufacturerModelName"))
+        maker, model = (name if device_name(name, needles) else "" for name in names)
+        known["device"] = {"manufacturer": vocabulary.manufacturer(frame.text("Manufacturer")) or maker, "model": model}
+    return dict(known["device"])
 
 
 def _mr_numbers(frame: FrameHeader) -> Fields:

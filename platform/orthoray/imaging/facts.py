@@ -11,6 +11,7 @@ from typing import Any
 from orthoray.imaging import vocabulary
 from orthoray.imaging.acquisition import Acquisition, read_acquisition
 from orthoray.imaging.containers import hdf5_attributes
+from orthoray.imaging.deid import dates
 from orthoray.imaging.files import UnreadableImageError, read_dicom, sniff
 from orthoray.imaging.films import pixel_scale, read_view
 from orthoray.imaging.flags import image_words, kind_of, read_flags, read_modality
@@ -21,8 +22,7 @@ from orthoray.imaging.limits import MAX_FRAMES
 from orthoray.imaging.regions import read_body_part
 from orthoray.imaging.stored import count_frames
 
-OLDEST = 90.0
-"""Ages above 89 years are given as 90, because few people are that old (45 CFR 164.514(b)(2)(i)(C))."""
+OLDEST = float(dates.OLDEST)
 
 ORIENTATION = ("row_x", "row_y", "row_z", "column_x", "column_y", "column_z")
 ORIGIN = ("origin_x_mm", "origin_y_mm", "origin_z_mm")
@@ -38,7 +38,7 @@ class ImageFacts(Acquisition):
 
     Attributes:
         frame: index within its file. instance: InstanceNumber, 0 if unknown.
-        modality: XR or MR; ``""`` for anything else.
+        modality: XR, MR, ``other``, or ``""`` where the header leaves it open, as `flags.read_modality`.
         body_part: a term of `vocabulary.BODY_PARTS`, or ``""``.
         body_part_conflict: BodyPartExamined and the series' description name different parts.
         laterality: L, R, B (both) or U (unknown); its source and confidence are those of `imaging.laterality`.
@@ -178,7 +178,7 @@ def _identity(frame: FrameHeader) -> Fields:
         "series_uid": frame.text("SeriesInstanceUID"),
         "image_uid": frame.text("SOPInstanceUID"),
         "accession": frame.text("AccessionNumber"),
-        "day": _day(frame.text("StudyDate")),
+        "day": dates.parsed(frame.text("StudyDate")),
         "years": _years(frame),
         "sex": sex if sex in ("M", "F", "O") else "",
     }
@@ -230,19 +230,9 @@ def _stack_key(frame: FrameHeader, spacing: tuple[float, float], shape: tuple[in
 
 
 def _years(frame: FrameHeader) -> float:
-    """Age in years, at most `OLDEST`; NaN if unknown (``000Y``, which stands for a removed age, counts as unknown)."""
-    text = frame.text("PatientAge")
-    unit = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}.get(text[-1:].upper(), 1.0)
-    digits = text.rstrip("YMWDymwd")
-    if digits.isdecimal() and int(digits) > 0:
-        return min(OLDEST, float(int(digits) / unit))
-    born, seen = _day(frame.text("PatientBirthDate")), _day(frame.text("StudyDate"))
-    return min(OLDEST, float((seen - born).days // 365.25)) if born and seen and seen > born else math.nan
-
-
-def _day(text: str) -> date | None:
-    digits = text.replace(".", "")
-    try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
-    except ValueError:
-        return None
+    """Age in years, at most `OLDEST`; NaN if unknown."""
+    told = dates.years(frame.text("PatientAge"))
+    born, seen = (dates.parsed(frame.text(name)) for name in ("PatientBirthDate", "StudyDate"))
+    if math.isnan(told) and born and seen:
+        return dates.years(dates.age_between(born, seen) or "")
+    return told

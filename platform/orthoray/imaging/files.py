@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 from orthoray import storage
 from orthoray.errors import InputError
 from orthoray.imaging.limits import MAX_FILE_BYTES, MAX_PIXEL_BYTES
+from orthoray.imaging.names import as_name
 from orthoray.imaging.parsing import parse
 from orthoray.imaging.reasons import REASONS, UnreadableImageError
 from orthoray.imaging.sniff import HEAD_BYTES, Kind, kind_of
@@ -62,9 +63,13 @@ class ImageFile:
 def image_file(uri: str) -> Iterator[ImageFile]:
     """Open a file and find out what it is.
 
+    Args:
+        uri: the file, in the words of the system or of `orthoray.imaging.names.as_text`.
+
     Raises:
         UnreadableImageError: ``file_unreadable``, ``empty``, ``executable_preamble`` or ``not_dicom``.
     """
+    uri = as_name(uri)
     try:
         path = storage.local_path(uri)
         if path is not None and path.exists() and not path.is_file():  # reading a pipe could wait for ever

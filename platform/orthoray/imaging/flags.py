@@ -19,6 +19,9 @@ SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.4.1": "MR",  # Enhanced MR
     "1.2.840.10008.5.1.4.1.1.4.4": "MR",  # Legacy Converted Enhanced MR
 }
+STANDARD = "1.2.840.10008."
+"""How UIDs of the standard begin."""
+
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture; its multi-frame kinds have a further component."""
 
@@ -50,15 +53,19 @@ class Flags:
 
 
 def read_modality(frame: FrameHeader) -> str:
-    """XR for CR, DX and RG, MR for MR; ``""`` for others, and for objects of another class than their modality.
+    """XR for CR, DX and RG, MR for MR, ``other`` for what is neither, ``""`` where the header leaves it open.
 
-    A secondary capture has the modality that it names.
+    It is open without Modality, with OT, and for classes of makers; an object of the standard's other classes is
+    neither, whatever it says. A secondary capture has the modality that it names.
     """
-    modality = MODALITIES.get("".join(frame.words("Modality")[:1]), "")
-    sop_class = frame.text("SOPClassUID")
-    if not sop_class or sop_class == SECONDARY_CAPTURE or sop_class.startswith(SECONDARY_CAPTURE + "."):
+    named, sop_class = "".join(frame.words("Modality")[:1]), frame.text("SOPClassUID")
+    captured = not sop_class or sop_class == SECONDARY_CAPTURE or sop_class.startswith(SECONDARY_CAPTURE + ".")
+    modality, by_class = MODALITIES.get(named, ""), SOP_CLASSES.get(sop_class, "")
+    if modality and (captured or by_class == modality):
         return modality
-    return modality if SOP_CLASSES.get(sop_class) == modality else ""
+    if named not in (*MODALITIES, "OT", "") or (modality and by_class):
+        return "other"
+    return "" if captured or by_class or not sop_class.startswith(STANDARD) else "other"
 
 
 def image_words(frame: FrameHeader) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def _read(source: Any, *, pixels: bool) -> FileDataset:
 
     stop = _Stop(pixels=pixels)
     dataset = read_partial(source, stop, force=True)
-    if stop.elements and not len(dataset):  # pydicom gives up what it has read where the file ends within an element
+    if not len(dataset):  # pydicom gives up what it has read where the file ends within an element
         if stop.behind:
             raise UnreadableImageError("not_decodable", "the pixel data are cut off")
         raise UnreadableImageError("header_unreadable", "the header is cut off")

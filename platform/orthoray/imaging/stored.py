@@ -32,7 +32,7 @@ RLE = "1.2.840.10008.1.2.5"
 JPEG = "1.2.840.10008.1.2.4."
 DECODERS = {
     JPEG + "50": ("pillow", "gdcm"),
-    JPEG + "51": ("gdcm", "pillow"),
+    JPEG + "51": ("gdcm", "pillow", "pylibjpeg"),
     JPEG + "57": ("gdcm",),
     JPEG + "70": ("gdcm",),
     JPEG + "80": ("pyjpegls", "gdcm"),
@@ -41,7 +41,12 @@ DECODERS = {
     JPEG + "91": ("gdcm", "pylibjpeg"),
     RLE: ("pylibjpeg",),  # pydicom's own decoder does not stop at the end of the frame
 }
-"""Transfer syntax → pydicom's decoding plug-ins, in order. One that is absent: any that pydicom has."""
+"""Transfer syntax → pydicom's decoding plug-ins, in order. One that is absent: any that pydicom has.
+
+JPEG of 12 bits is read by pylibjpeg alone, where somebody has installed pylibjpeg-libjpeg (GPL) beside it."""
+
+NEWER = {JPEG + "110": "JPEG XL Lossless", JPEG + "111": "JPEG XL JPEG Recompression", JPEG + "112": "JPEG XL"}
+"""Transfer syntaxes that pydicom has no name for."""
 
 
 def read_stored(path: str | Path) -> list[np.ndarray]:
@@ -209,4 +214,5 @@ def _syntax_name(dataset: Any) -> str:
     from pydicom._uid_dict import UID_dictionary
 
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
-    return str(UID_dictionary[syntax][0]) if syntax in UID_dictionary else "unknown transfer syntax"
+    known = UID_dictionary[syntax][0] if syntax in UID_dictionary else NEWER.get(syntax, "unknown transfer syntax")
+    return str(known)

@@ -302,26 +302,6 @@ def names_implant(text: str) -> bool:
     return bool(IMPLANTS.find(text))
 
 
-def manufacturer(text: str, needles: Iterable[str] = ()) -> str:
-    """A maker's usual name; one that is not known as `model_name` gives it."""
-    found = MANUFACTURERS.find(text)
-    return found[0] if found else model_name(text, needles)
-
-
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+/_()-]{0,31}")
-_NUMBER = re.compile(r"\d{5,}")
-
-
-def model_name(text: str, needles: Iterable[str] = ()) -> str:
-    """A product name: up to 32 letters, digits and ``.+/_-()``, with single spaces; ``""`` for anything else.
-
-    Args:
-        text: the name as the header gives it.
-        needles: what the header says of persons and institutions. A name that shares a word of three letters or more
-            with them, or that holds five digits in a row, is dropped: somebody wrote an identity into the field.
-    """
-    name = " ".join(text.split())
-    if not _MODEL.fullmatch(name) or _NUMBER.search(name):
-        return ""
-    told = {word for needle in needles for word in plain(needle).split() if len(word) >= 3}
-    return "" if told & set(plain(name).split()) else name
+def manufacturer(text: str) -> str:
+    """A maker's usual name, or ``""`` if it is none of `MANUFACTURERS`."""
+    return next(iter(MANUFACTURERS.find(text)), "")

@@ -326,6 +326,8 @@ def image(words, **attributes):
         ("<u2", [0xABCF], {"BitsStored": 12, "HighBit": 15}, [0xABC0]),
         ("<u2", [0xABCD], {"BitsStored": 8, "HighBit": 11}, [0x0BC0]),
         ("<u4", [0xFFFFF123], {}, [0x123]),
+        ("<u2", [0xF123], {"HighBit": 3}, [0x123]),
+        ("<i2", [0x7FFB], {"HighBit": 16}, [-5]),
         ("<u2", [0xABCD], {"BitsStored": 16, "HighBit": 15}, [0xABCD]),
         ("<u2", [0xABCD], {"BitsStored": 0}, [0xABCD]),
     ],

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date, timedelta
 
-OLDEST_YEARS = 89
-"""Greater ages are given as 90, because few people are that old (45 CFR 164.514(b)(2)(i)(C))."""
+OLDEST = 90
+"""Years; greater ages are given as this, because few people are that old (45 CFR 164.514(b)(2)(i)(C))."""
 
 _DATE = re.compile(r"(\d{4})(\.?)(\d{2})\2(\d{2})")
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?")
 _OLD_TIME = re.compile(r"\d\d:\d\d(:\d\d(\.\d+)?)?")
 _ZONE = re.compile(r"[+-]\d{4}$")
 _AGE = re.compile(r"(\d{1,3})([DWMY]?)")
+_IN_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 
 
 def parsed(text: str) -> date | None:
@@ -50,11 +52,22 @@ def clock(text: str) -> str | None:
 
 def capped_age(text: str) -> str | None:
     """An AS value in its standard form, ``090Y`` above 89 years; None if it is malformed."""
-    match = _AGE.fullmatch(text.strip().upper())
-    if not match:
+    number, unit = _age(text)
+    if not unit:
         return None
-    number, unit = int(match[1]), match[2] or "Y"
-    return "090Y" if unit == "Y" and number > OLDEST_YEARS else f"{number:03}{unit}"
+    return f"{OLDEST:03}Y" if unit == "Y" and number > OLDEST else f"{number:03}{unit}"
+
+
+def years(text: str) -> float:
+    """An AS value in years, at most `OLDEST`; NaN if it is malformed or zero, as what stands for a removed age is."""
+    number, unit = _age(text)
+    return min(float(OLDEST), number / _IN_A_YEAR[unit]) if number else math.nan
+
+
+def _age(text: str) -> tuple[int, str]:
+    """Number and unit; 0 and ``""`` of a malformed value."""
+    match = _AGE.fullmatch(text.strip().upper())
+    return (int(match[1]), match[2] or "Y") if match else (0, "")
 
 
 def age_between(born: date, seen: date) -> str | None:

@@ -86,19 +86,18 @@ def _overlay_in_words(dataset: Dataset) -> bool:
 
 
 def _own_bits(dataset: Dataset, value: bytes, order: str) -> bytes:
-    """Clear bits outside BitsStored (PS3.5 8.1.1); signed values keep their sign. The same object if all are clear."""
+    """Clear bits outside BitsStored (PS3.5 8.1.1); signed values keep their sign. The same object if all are clear.
+
+    A HighBit that cannot be counts for nothing: the pixel is in the lowest bits, as `orthoray.imaging.stored` reads it.
+    """
     try:
         width, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
         high, signed = int(dataset.get("HighBit", stored - 1)), int(dataset.PixelRepresentation) == 1
     except (AttributeError, TypeError, ValueError):
         return value
-    if (
-        width not in (8, 16, 32)
-        or not 0 < stored < width
-        or not stored - 1 <= high < width
-        or len(value) % (width // 8)
-    ):
+    if width not in (8, 16, 32) or not 0 < stored < width or len(value) % (width // 8):
         return value
+    high = high if stored - 1 <= high < width else stored - 1
     words = np.frombuffer(value, f"{order}{'i' if signed else 'u'}{width // 8}")
     starts = range(0, len(words), CHUNK_WORDS)
     if all(_is_clean(words[start : start + CHUNK_WORDS], width, stored, high) for start in starts):
