@@ -59,7 +59,7 @@ def golden(family):
         down = {"0.weight": False, "0.bias": False, "1.weight": True, "1.bias": False}
         for stage, power in ((1, 4), (2, 2), (3, 1)):
             found |= {f"stages.{stage}.downsample.{name}": (power, False, decays) for name, decays in down.items()}
-        return found  # the norm of timm's classifier takes no part
+        return found | {f"head.norm.{name}": (0, False, False) for name in ("weight", "bias")}  # after the pooling
     found = {"cls_token": (3, False, False), "norm.weight": (0, False, False), "norm.bias": (0, False, False)}
     found |= {"patch_embed.proj.weight": (3, True, True), "patch_embed.proj.bias": (3, True, False)}
     block = dict(BLOCK)

@@ -64,7 +64,8 @@ def _steps(config, rank, world):
         meter.add(learner.step(share_of(views, 2, rank, world), share_of(details, 2, rank, world), values()))
     row = meter.row(3, values())
     found = {"student": learner.network.state_dict(), "teacher": learner.teacher.state_dict()}
-    return found | {"centre": learner.objective.centres["views"].value, "loss": row["loss"], "entropy": row["teacher_entropy"]}
+    centre = learner.objective.centres["views"].value
+    return found | {"centre": centre, "loss": row["loss"], "entropy": row["teacher_entropy"]}
 
 
 def _decisions(rank, world):

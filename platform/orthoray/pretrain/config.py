@@ -82,4 +82,5 @@ class PretrainConfig(StrictModel):
         values = self.model_dump(mode="json")
         for key in ("out", "log_every_seconds", "checkpoint", "parallel", "resources"):
             values.pop(key)
+        values["data"].pop("damaged")
         return values

@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, TypeAlias
+from functools import lru_cache
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
 
-from orthoray.config import StrictModel
+from orthoray.pretrain.settings.crops import MultiCropConfig, Scale
+from orthoray.pretrain.settings.data import Modality
+
+__all__ = ["MultiCrop", "MultiCropConfig"]
 
 Grey: TypeAlias = npt.NDArray[np.uint8]
-Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 SHRINK_FIRST = 1.5
 """Downscaling beyond this factor reads an area-averaged copy, since a bilinear warp would alias."""
 
+CHOICES = 6
+"""Random numbers that a crop takes: area, ratio, left, top, angle, mirror."""
 
-class MultiCropConfig(StrictModel):
-    """Sizes in pixels, scales as shares of the image's area, rotation in degrees.
-
-    Horizontal flips are off by default: they exchange medial and lateral.
-    """
-
-    global_size: int = Field(default=224, ge=16)
-    global_scale: tuple[Share, Share] = (0.4, 1.0)
-    n_global: int = Field(default=2, ge=2, le=2)
-    local_size: int = Field(default=96, ge=8)
-    local_scale: tuple[Share, Share] = (0.05, 0.4)
-    n_local: int = Field(default=8, ge=0)
-    aspect: float = Field(default=1.33, ge=1.0, description="Largest ratio of a crop's sides before resizing.")
-    rotation: float = Field(default=0.0, ge=0.0, le=180.0, description="Largest angle, either way.")
-    flip: float = Field(default=0.0, ge=0.0, le=1.0, description="Probability of a horizontal flip.")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> MultiCropConfig:
-        for name in ("global_scale", "local_scale"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name}: the first number must not exceed the second")
-        return self
+WARP = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
 
 
 class MultiCrop:
@@ -53,60 +35,84 @@ class MultiCrop:
 
     def __init__(self, config: MultiCropConfig) -> None:
         self.config = config
+        self.mirrored = 0.0 if config.flip == "off" else 0.5
+        self.stretch, self.turn = math.log(config.aspect), config.rotation - -config.rotation
 
-    def __call__(self, image: Grey, rng: np.random.Generator) -> tuple[Grey, Grey]:
+    def __call__(
+        self, image: Grey, rng: np.random.Generator, modality: Modality | None = None, second: Grey | None = None
+    ) -> tuple[Grey, Grey]:
         """Cut the crops of one image.
 
         Args:
             image: (H, W) uint8.
             rng: source of all choices; the same state gives the same crops.
+            modality: decides the scales where they differ.
+            second: (H, W) uint8, of which the second global crop is cut; None = the image itself.
 
         Returns:
             global crops (2, G, G) and local crops (n, L, L), uint8.
         """
-        made = self.config
-        pyramid = _Pyramid(image)
-        views = np.empty((made.n_global, made.global_size, made.global_size), np.uint8)
-        for view in views:
-            self._cut(pyramid, view, made.global_scale, rng)
-        details = np.empty((made.n_local, made.local_size, made.local_size), np.uint8)
-        for view in details:
-            self._cut(pyramid, view, made.local_scale, rng)
-        return views, details
+        views, details = self.room(1)
+        self.into(views[0], details[0], image, rng, modality, second)
+        return views[0], details[0]
 
-    def _cut(self, pyramid: _Pyramid, out: Grey, scale: tuple[float, float], rng: np.random.Generator) -> None:
+    def room(self, images: int) -> tuple[Grey, Grey]:
+        """Uninitialised arrays for the crops of so many images: (images, 2, G, G) and (images, n, L, L) uint8."""
+        made = self.config
+        views = (images, made.n_global, made.global_size, made.global_size)
+        details = (images, made.n_local, made.local_size, made.local_size)
+        return np.empty(views, np.uint8), np.empty(details, np.uint8)
+
+    def into(
+        self,
+        views: Grey,
+        details: Grey,
+        image: Grey,
+        rng: np.random.Generator,
+        modality: Modality | None = None,
+        second: Grey | None = None,
+    ) -> None:
+        """As a call, but write the crops into ``views`` (2, G, G) and ``details`` (n, L, L), C-contiguous."""
+        whole, close = self.config.scales(modality)
+        choices = rng.random((len(views) + len(details), CHOICES)).tolist()
+        pyramid = _Pyramid(image)
+        self._cut(pyramid, views[0], whole, choices[0])
+        self._cut(pyramid if second is None else _Pyramid(second), views[1], whole, choices[1])
+        for view, chosen in zip(details, choices[2:], strict=True):
+            self._cut(pyramid, view, close, chosen)
+
+    def _cut(self, pyramid: _Pyramid, out: Grey, scale: Scale, chosen: list[float]) -> None:
         made = self.config
         height, width = pyramid.shape
-        area = rng.uniform(*scale) * height * width
-        ratio = math.exp(rng.uniform(-1.0, 1.0) * math.log(made.aspect))
+        area = (scale[0] + (scale[1] - scale[0]) * chosen[0]) * height * width
+        ratio = math.exp((-1.0 + 2.0 * chosen[1]) * self.stretch)
         crop_w, crop_h = min(math.sqrt(area * ratio), width), min(math.sqrt(area / ratio), height)
-        left, top = rng.uniform(0.0, width - crop_w), rng.uniform(0.0, height - crop_h)
-        angle = math.radians(rng.uniform(-made.rotation, made.rotation))
-        mirror = -1.0 if rng.random() < made.flip else 1.0
+        left, top = (width - crop_w) * chosen[2], (height - crop_h) * chosen[3]
+        angle = math.radians(-made.rotation + self.turn * chosen[4])
         size = out.shape[0]
         source, factor = pyramid.level(min(crop_w, crop_h) / size)
-        step_x, step_y = mirror * crop_w / size, crop_h / size
+        step_x, step_y = (-crop_w if chosen[5] < self.mirrored else crop_w) / size, crop_h / size
         cosine, sine = math.cos(angle), math.sin(angle)
-        linear = np.array([[cosine * step_x, -sine * step_y], [sine * step_x, cosine * step_y]])
-        centre = np.array([left + crop_w / 2, top + crop_h / 2])
         matrix = np.empty((2, 3))
-        matrix[:, :2] = linear / factor
-        matrix[:, 2] = centre / factor - 0.5 - matrix[:, :2] @ np.full(2, (size - 1) / 2)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        cv2.warpAffine(source, matrix, (size, size), dst=out, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        matrix[0, 0], matrix[0, 1] = cosine * step_x / factor, -sine * step_y / factor
+        matrix[1, 0], matrix[1, 1] = sine * step_x / factor, cosine * step_y / factor
+        across, down = (matrix[:, :2] @ _middle(size)).tolist()
+        matrix[0, 2] = (left + crop_w / 2) / factor - 0.5 - across
+        matrix[1, 2] = (top + crop_h / 2) / factor - 0.5 - down
+        cv2.warpAffine(source, matrix, (size, size), dst=out, **WARP)
 
 
 class _Pyramid:
     """An image and its area-averaged copies, made when first needed."""
 
     def __init__(self, image: Grey) -> None:
-        self.shape = image.shape
+        self.shape, self.least = image.shape, min(image.shape)
         self._levels = {1: image}
 
     def level(self, shrink: float) -> tuple[Grey, int]:
         """The copy to read for a crop that shrinks by ``shrink``, and by which whole factor it is smaller."""
         factor = 1
-        while shrink / factor > SHRINK_FIRST and min(self.shape) // (2 * factor) >= 16:
+        while shrink / factor > SHRINK_FIRST and self.least // (2 * factor) >= 16:
             factor *= 2
         if factor not in self._levels:
             height, width = self.shape
@@ -114,3 +120,9 @@ class _Pyramid:
             whole = self._levels[1][: size[1] * factor, : size[0] * factor]
             self._levels[factor] = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
         return self._levels[factor], factor
+
+
+@lru_cache(maxsize=16)
+def _middle(size: int) -> npt.NDArray[np.float64]:
+    """The middle of ``size`` pixels, twice."""
+    return np.full(2, (size - 1) / 2)

@@ -23,7 +23,7 @@ from orthoray.pretrain.network import Network, Seen
 from orthoray.pretrain.objective import Objective, Targets, gram_teacher_of, is_scored, of_patches
 from orthoray.pretrain.parallel import bare, parallelise, resolve_parallel
 from orthoray.pretrain.parameters import hold, parameter_groups, set_rates
-from orthoray.pretrain.schedules import cosine, linear, warmup_cosine
+from orthoray.pretrain.schedules import cosine, linear, warmup_then
 from orthoray.pretrain.sharded_state import (
     full_optimiser_state,
     full_state,
@@ -54,7 +54,7 @@ def step_values(config: PretrainConfig, lr: float, step: int, total: int) -> Ste
     made, teacher, model, gram = config.optimiser, config.teacher, config.model, config.losses.gram
     held, ramp = model.freeze_backbone_steps, model.ramp_backbone_steps
     return StepValues(
-        lr=warmup_cosine(lr, min(made.lr_end, lr), step, round(made.warmup * total), total),
+        lr=warmup_then(made.schedule, lr, min(made.lr_end, lr), step, round(made.warmup * total), total),
         weight_decay=cosine(*made.weight_decay, step, total),
         teacher_momentum=cosine(*teacher.momentum, step, total),
         teacher_temp=linear(*teacher.temperature, step, round(teacher.temperature_warmup * total)),

@@ -23,6 +23,7 @@ from orthoray.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from orthoray.pretrain.census import Census
 from orthoray.pretrain.config import DataSource, PretrainConfig
 from orthoray.pretrain.plan import Mixture
 from orthoray.pretrain.resources import resolve_resources
@@ -53,6 +54,7 @@ def pretrain(config: PretrainConfig) -> str:
     """
     config = config.model_copy(update={"out": storage.absolute(config.out)})
     mixture = Mixture(config.data, config.seed)
+    mixture.require_batch(config.batch_size)
     steps = config.steps or math.ceil((config.epochs or 0.0) * mixture.images_per_epoch() / config.batch_size)
     run = Run(config, mixture.dataset_ids, steps)
     final = storage.join(config.out, "checkpoint")
@@ -96,6 +98,8 @@ def _initial(config: PretrainConfig, dataset_ids: list[str]) -> tuple[torch.nn.M
 
 def _describe(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, backbone: torch.nn.Module) -> None:
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    for line in Census(mixture, config.crops).lines():
+        say(f"  {line}")
     patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", ("–",))[0]
     crops, images = config.crops, steps * config.batch_size
     say(f"  data      {mixture.images:,} images of {len(config.data.datasets)} source(s)")

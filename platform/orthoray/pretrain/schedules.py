@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from orthoray.pretrain.settings.optimiser import Schedule
+
 
 def cosine(start: float, end: float, step: int, total: int) -> float:
     """Half a cosine from ``start`` at step 0 to ``end`` at step ``total`` (and after it)."""
@@ -16,8 +18,11 @@ def linear(start: float, end: float, step: int, total: int) -> float:
     return end if step >= total else start + (end - start) * step / total
 
 
-def warmup_cosine(peak: float, end: float, step: int, warmup: int, total: int) -> float:
-    """Linear from ``peak / warmup`` over ``warmup`` steps up to ``peak``, then half a cosine down to ``end``."""
+def warmup_then(schedule: Schedule, peak: float, end: float, step: int, warmup: int, total: int) -> float:
+    """Linear from ``peak / warmup`` over ``warmup`` steps up to ``peak``, then by ``schedule`` down to ``end``."""
     if step < warmup:
         return peak * (step + 1) / warmup
-    return cosine(peak, end, step - warmup, max(1, total - warmup))
+    if schedule == "constant":
+        return peak
+    after = linear if schedule == "linear" else cosine
+    return after(peak, end, step - warmup, max(1, total - warmup))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from orthoray.errors import OrthoRayError
 from orthoray.models.checkpoint import load_checkpoint
 from orthoray.models.precision import Precision, resolve_precision
 from orthoray.pretrain.config import PretrainConfig
-from orthoray.pretrain.feed import Share, stream
+from orthoray.pretrain.feed import Share, readable, stream
 from orthoray.pretrain.learner import Learner, step_values
 from orthoray.pretrain.masks import PatchMasks, block_masks
 from orthoray.pretrain.meter import Meter, Pace, meter_for
@@ -42,6 +42,14 @@ class Job:
     mixture: Mixture
     initial: str
     mailbox: Any
+
+
+class Batch(NamedTuple):
+    """A worker's crops of a step, uint8: views (B, 2, G, G), details (B, n, L, L) or None, codes of modality (B,)."""
+
+    views: torch.Tensor
+    details: torch.Tensor | None
+    modality: torch.Tensor
 
 
 def train(loop_config: dict[str, Job]) -> None:
@@ -83,10 +91,12 @@ def _loop(job: Job, learner: Learner, meter: Meter, share: Share, first: int) ->
     meter.start()
     for step in range(first, job.steps):
         with meter.waiting():
-            crops = next(batches)
+            batch = next(batches)
         generator = _seed(config.seed, step, share.rank, learner.device)
-        views = photometric(_by_view(crops[0], learner.device), generator)
-        details = photometric(_by_view(crops[1], learner.device), generator) if crops[1] is not None else None
+        views = _augmented(photometric, batch.views, batch.modality, learner.device, generator)
+        details = None
+        if batch.details is not None:
+            details = _augmented(photometric, batch.details, batch.modality, learner.device, generator)
         values = step_values(config, job.lr, step, job.steps)
         meter.add(learner.step(views, details, values, _masks(config, learner, step, share)))
         log, save = pace.due(step, last=step + 1 == job.steps, device=learner.device)
@@ -111,25 +121,35 @@ def _masks(config: PretrainConfig, learner: Learner, step: int, share: Share) ->
     return block_masks(count, (side, side), ibot.probability, ibot.ratios, random)
 
 
-def local_batches(job: Job, share: Share, first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """A worker's crops of step ``first`` and all later ones: views (B, 2, G, G) and details (B, n, L, L) uint8."""
+def local_batches(job: Job, share: Share, first: int) -> Iterator[Batch]:
+    """A worker's crops of step ``first`` and all later ones."""
     from orthoray.cluster.session import configure_data
 
     configure_data()
     start = first * share.batch
-    dataset = stream(job.mixture, job.config.crops, share, start, job.steps * share.batch)
+    config = job.config
+    dataset = stream(job.mixture, config.crops, share, start, job.steps * share.batch, config.data.damaged)
     local = share.batch // share.world
-    for step, batch in enumerate(dataset.iter_batches(batch_size=local, prefetch_batches=2), start=first):
+    batches = readable(dataset.iter_batches(batch_size=local, prefetch_batches=2))
+    for step, batch in enumerate(batches, start=first):
         expected = step * share.batch + share.rank * local
         if len(batch["position"]) != local or int(batch["position"][0]) != expected:
             raise RuntimeError(f"the feed is out of step: image {expected} expected, {batch['position'][:1]} came")
         details = torch.from_numpy(batch["details"].copy()) if "details" in batch else None
-        yield torch.from_numpy(batch["views"].copy()), details
+        yield Batch(torch.from_numpy(batch["views"].copy()), details, torch.from_numpy(batch["modality"].copy()))
 
 
-def _by_view(crops: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """(B, n, S, S) → (n·B, S, S) on the device, view after view."""
-    return crops.to(device, non_blocking=True).transpose(0, 1).flatten(0, 1)
+def _augmented(
+    photometric: Photometric,
+    crops: torch.Tensor,
+    modality: torch.Tensor,
+    device: torch.device,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """(B, n, S, S) uint8 crops → (n·B, 1, S, S) normalised on the device, view after view."""
+    codes = modality.to(device, non_blocking=True).repeat(crops.shape[1])
+    by_view = crops.to(device, non_blocking=True).transpose(0, 1).flatten(0, 1)
+    return photometric(by_view, generator, codes)
 
 
 def _set_threads(config: PretrainConfig) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from orthoray.config import Auto, StrictModel
+
+Schedule = Literal["cosine", "linear", "constant"]
 
 
 class OptimiserConfig(StrictModel):
@@ -12,6 +16,7 @@ class OptimiserConfig(StrictModel):
 
     lr: float | Auto = "auto"
     lr_end: float = Field(default=1e-6, ge=0.0)
+    schedule: Schedule = Field(default="cosine", description="From the peak to lr_end; constant stays at the peak.")
     warmup: float = Field(default=0.1, ge=0.0, le=1.0)
     weight_decay: tuple[float, float] = (0.04, 0.4)
     betas: tuple[float, float] = (0.9, 0.999)
