@@ -101,7 +101,9 @@ def _with_table(rows: pd.DataFrame, facts: FactsTable, tables: Tables) -> tuple[
     on = [f"{name}_key" if name in HASHED else name for name in names]
     merged = rows.merge(table, how="left", left_on=on, right_on=names, indicator="found")
     found = merged.pop("found") == "both"
+    used = merged.loc[found, names].drop_duplicates()
     counts |= {"images": int(found.sum()), "images_not_in_table": int((~found).sum())}
+    counts["rows_without_image"] = len(table) - len(used)
     merged = merged.drop(columns=[name for name in names if name not in rows.columns])
     for fact in facts.columns:
         cells = merged.pop(f"table_{fact}").fillna("")

@@ -140,8 +140,7 @@ def _dry_run(card: DatasetCard, source: str, files: pd.DataFrame, tables: Tables
     frames = survey(files, source, card, tables.ids)
     rows, facts_audit = arrange(frames, card, tables, tables.ids)
     stays = rows["stage"] == ""
-    for table in facts_audit:
-        say(f"  {table['table']}: {table['images']:,} images found in it, {table['images_not_in_table']:,} not")
+    _tell_tables(facts_audit)
     require_some(int(stays.sum()), rows["reason"], source, card)
     read = {"files": len(files), "frames": len(frames), "images": len(rows)}
     account = {
@@ -197,6 +196,7 @@ def _stage(
 
 def _tell(manifest: dict[str, Any], out: str) -> None:
     _tell_counts(manifest)
+    _tell_tables(manifest["facts_audit"])
     for reason, count in manifest["review"].items():
         say(f"  {count:>9,}  to look at: {reason}")
     for task, account in manifest["label_audit"].items():
@@ -214,6 +214,14 @@ def _tell(manifest: dict[str, Any], out: str) -> None:
     train = f"orthoray pretrain pretrain_knee_xray_kl out={out}-pretrain data.datasets='[{{uri: {out}}}]'"
     say(f"  look at a sample of it with people's eyes: orthoray audit {out} --out {name}-sheet.html")
     outputs(files, next_step=train)
+
+
+def _tell_tables(audit: list[dict[str, Any]]) -> None:
+    for table in audit:
+        say(
+            f"  {table['table']}: {table['images']:,} images found in it, {table['images_not_in_table']:,} not; "
+            f"{table['rows_without_image']:,} of its rows say something about no image here"
+        )
 
 
 def _tell_counts(account: dict[str, Any]) -> None:
