@@ -27,6 +27,10 @@ LAYERS = [
 """From the lowest to the highest; a module imports its own part and lower layers (the lowest: its whole layer)."""
 
 
+SIDEWAYS = {("orthoray.pretrain.probes", "evaluation")}
+"""A module and the part of its own layer that it may import all the same: online probes use the linear probe."""
+
+
 def module_name(file):
     parts = file.relative_to(SOURCE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -119,7 +123,7 @@ def test_lower_layers_never_import_higher_ones(trees):
         for target in imported(ast.walk(tree)):
             same_part = part_of(target) == part_of(name)
             allowed = layer_of(target) < layer_of(name) or same_part or layer_of(name) == layer_of(target) == 0
-            if not allowed:
+            if not allowed and (name, part_of(target)) not in SIDEWAYS:
                 wrong.append(f"{name} imports {target}")
     assert wrong == []
 

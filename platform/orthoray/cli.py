@@ -280,6 +280,39 @@ def report(run: str, out: str | None) -> None:
     outputs({"report": str(page)}, next_step="open it in a browser; it needs no network")
 
 
+@cli.command()
+@click.argument("checkpoint")
+@click.option("--format", "kind", required=True, metavar="timm|hf|onnx", help="The library that is to load the copy.")
+@click.option("--out", required=True, help="Folder or URI to write.")
+@click.option("--results", default=None, metavar="STUDY", help="Study whose gains the model card shows.")
+@click.option("--size", type=int, default=None, help="Side of the images of an ONNX graph [default: the checkpoint's].")
+@click.option("--overwrite", is_flag=True, help="Replace what is at OUT.")
+def export(checkpoint: str, kind: str, out: str, results: str | None, size: int | None, overwrite: bool) -> None:
+    """Copy a checkpoint for timm, transformers or ONNX.
+
+    CHECKPOINT is the folder `checkpoint` of a pretraining run. The copy is read back with the other
+    library and must compute the same features; a model card lies beside it (docs/export.md).
+
+    \b
+    Example:
+      orthoray export runs/knee/pretrain/checkpoint --format timm --out runs/knee/timm
+    """
+    from orthoray.models.export import export_checkpoint as run
+    from orthoray.progress import outputs, say
+
+    gains = None
+    if results is not None:
+        from orthoray.evaluation.encoders import checkpoint_spec
+        from orthoray.models.export_gains import read_gains
+
+        gains = read_gains(results, checkpoint_spec(checkpoint).content)
+    proof = run(checkpoint, kind, out, size=size, gains=gains, overwrite=overwrite)
+    say(f"  read back with {proof.by}: features differ by {proof.difference:.1e} ({proof.tolerance:.0e} allowed)")
+    for note in proof.notes:
+        say(f"  {note}")
+    outputs({"copy": out, "model card": f"{out.rstrip('/')}/README.md"})
+
+
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--address", default=None, help="Ray's job address [default: http://127.0.0.1:8265].")
 @click.option("--submission-id", default=None, help="Name of the job [default: from command, config and user].")

@@ -1,8 +1,9 @@
 """Backbones by timm name, their checkpoints, and what comes out of them."""
 
+from orthoray.models.attention import attention_map
 from orthoray.models.backbone import Start, create_backbone
 from orthoray.models.checkpoint import CheckpointCard, Provenance, load_checkpoint, save_checkpoint
-from orthoray.models.features import Normalisation, attention_map, forward_tokens, normalise
+from orthoray.models.features import Normalisation, forward_tokens, normalise
 from orthoray.models.timm_import import import_timm
 
 __all__ = [

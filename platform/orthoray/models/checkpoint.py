@@ -10,8 +10,9 @@ from pydantic import Field, ValidationError
 from orthoray import __version__, storage
 from orthoray.config import StrictModel
 from orthoray.errors import InputError
-from orthoray.models.backbone import create_backbone, read_weights
+from orthoray.models.backbone import create_backbone
 from orthoray.models.features import Normalisation
+from orthoray.models.rope import Rope, rope_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +24,7 @@ class Architecture(StrictModel):
     name: str
     in_chans: int = 1
     kwargs: dict[str, Any] = Field(default_factory=dict)
+    rope: Rope = "on"
 
 
 class Provenance(StrictModel):
@@ -30,6 +32,7 @@ class Provenance(StrictModel):
 
     dataset_ids: list[str] = Field(default_factory=list)
     initial_weights: str | None = None
+    initial_licence: str | None = None
     steps: int = 0
     images_seen: int = 0
     seed: int = 0
@@ -55,7 +58,7 @@ def card_for(
     """Fill a card from a timm backbone."""
     patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", (0, 0))
     return CheckpointCard(
-        architecture=architecture,
+        architecture=architecture.model_copy(update={"rope": rope_of(backbone)}),
         img_size=img_size,
         patch_size=int(patch[0]),
         feature_dim=int(backbone.num_features),  # type: ignore[arg-type]
@@ -118,6 +121,8 @@ def load_checkpoint(uri: str) -> tuple[nn.Module, CheckpointCard]:
     Raises:
         InputError: files missing or damaged, or weights that do not fill the architecture that the card names.
     """
+    from orthoray.models.weights.reading import read_weights
+
     missing = [name for name in ("card.json", "model.safetensors") if not storage.exists(storage.join(uri, name))]
     if missing:
         raise InputError(
@@ -129,7 +134,7 @@ def load_checkpoint(uri: str) -> tuple[nn.Module, CheckpointCard]:
     except ValidationError as error:
         raise InputError(f"{uri}/card.json: not a card of this version: {error.errors()[0]['msg']}") from None
     made = card.architecture
-    backbone = create_backbone(made.name, in_chans=made.in_chans, **made.kwargs)
+    backbone = create_backbone(made.name, in_chans=made.in_chans, rope=made.rope, **made.kwargs)
     weights = read_weights(storage.join(uri, "model.safetensors"))
     own = backbone.state_dict()
     fitting = sum(key in own and own[key].shape == value.shape for key, value in weights.items())

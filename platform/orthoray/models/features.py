@@ -1,10 +1,11 @@
-"""From grey levels to tokens: normalisation, the forward pass, attention of the class token."""
+"""From grey levels to tokens: normalisation and the forward pass."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
 from orthoray.config import StrictModel
+from orthoray.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -48,52 +49,37 @@ def forward_tokens(backbone: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, 
     """Class token and patch tokens after the final norm.
 
     Args:
-        backbone: a timm ViT.
+        backbone: a timm ViT, Eva (DINOv3) or convolutional network.
         x: (B, C, H, W) normalised input.
 
     Returns:
         class token (B, D) and patch tokens (B, N, D); register tokens are left out. A backbone without class token
-        gives the mean of its patch tokens in its place.
+        gives the mean of its patch tokens in its place; a ConvNeXt, as in DINOv3, the norm of the mean beside the norms
+        of the places.
     """
     tokens = backbone.forward_features(x)  # type: ignore[operator]
-    if tokens.ndim == 4:  # convolutional backbones: (B, D, h, w)
-        tokens = tokens.flatten(2).transpose(1, 2)
+    if tokens.ndim == 4:
+        return _pooled(backbone, tokens)
     prefix = int(getattr(backbone, "num_prefix_tokens", 0))
     patches = tokens[:, prefix:]
     return (tokens[:, 0] if prefix else patches.mean(dim=1)), patches
 
 
-def attention_map(backbone: nn.Module, x: torch.Tensor, block: int = -1) -> torch.Tensor:
-    """Attention of the class token to the patches in one block.
+def norm_after_pooling(backbone: nn.Module) -> nn.Module | None:
+    """The norm that timm keeps in a ConvNeXt's head, after the pooling; None if `forward_features` ends in a norm."""
+    head = getattr(backbone, "head", None)
+    found = getattr(head, "norm", None) if hasattr(head, "global_pool") and hasattr(backbone, "stages") else None
+    return found if found is not None and any(True for _ in found.parameters()) else None
 
-    Query and key are computed again from the input of the block's attention, since fused attention keeps no weights.
 
-    Args:
-        backbone: a timm ViT with class token and fused ``qkv`` projection.
-        x: (B, C, H, W) normalised input; H and W multiples of the patch size.
-        block: index of the block, -1 = the last.
-
-    Returns:
-        (B, heads, h, w) float32: softmax(q·k/√d) of the class token over all tokens, patch part, h = H / patch.
-    """
+def _pooled(backbone: nn.Module, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, D, h, w) maps → their mean (B, D) and their places (B, h·w, D), both normalised."""
     import torch
 
-    attention: Any = backbone.blocks[block].attn  # type: ignore[index, union-attr]
-    seen: list[torch.Tensor] = []
-    hook = attention.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach()))
-    try:
-        with torch.inference_mode():
-            backbone.forward_features(x)  # type: ignore[operator]
-    finally:
-        hook.remove()
-    tokens = seen[0]
-    batch, count, width = tokens.shape
-    heads = int(attention.num_heads)
-    with torch.inference_mode():
-        qkv = attention.qkv(tokens).reshape(batch, count, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
-        query, key = attention.q_norm(qkv[0][:, :, :1]), attention.k_norm(qkv[1])
-        weights: torch.Tensor = ((query * attention.scale) @ key.transpose(-2, -1)).float().softmax(dim=-1)[:, :, 0]
-    patch_height, patch_width = backbone.patch_embed.patch_size  # type: ignore[union-attr, misc]
-    grid = (x.shape[-2] // int(patch_height), x.shape[-1] // int(patch_width))
-    prefix = int(backbone.num_prefix_tokens)  # type: ignore[arg-type]
-    return weights[:, :, prefix:].reshape(batch, heads, *grid)
+    width = int(backbone.num_features)  # type: ignore[arg-type]
+    if maps.shape[1] != width:
+        raise InputError(f"{type(backbone).__name__} keeps its channels last, which forward_tokens does not read.")
+    columns = torch.cat((maps.mean(dim=(2, 3))[:, :, None], maps.flatten(2)), dim=2)
+    norm = norm_after_pooling(backbone)
+    tokens = (columns if norm is None else norm(columns[:, :, None])[:, :, 0]).transpose(1, 2)
+    return tokens[:, 0], tokens[:, 1:]
