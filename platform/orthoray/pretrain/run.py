@@ -14,7 +14,8 @@ from orthoray import storage
 from orthoray.config import to_yaml
 from orthoray.errors import InputError, RunError
 from orthoray.models.adapters import apply_adapter, merge_adapter
-from orthoray.models.backbone import create_backbone
+from orthoray.models.audit import LoadAudit
+from orthoray.models.backbone import create_audited
 from orthoray.models.checkpoint import (
     Architecture,
     CheckpointCard,
@@ -23,6 +24,7 @@ from orthoray.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from orthoray.models.checks import require_position
 from orthoray.pretrain.census import Census
 from orthoray.pretrain.config import DataSource, PretrainConfig
 from orthoray.pretrain.plan import Mixture
@@ -43,7 +45,8 @@ def pretrain(config: PretrainConfig) -> str:
 
     Args:
         config: see `PretrainConfig`. ``out`` becomes the run folder: ``config.yaml``, ``run.json``, ``initial/`` (the
-            backbone before step 0), ``train/`` (Ray Train's resumable state), ``history.jsonl``, ``checkpoint/``.
+            backbone before step 0; ``weights.csv`` says what became of each tensor that it was made from), ``train/``
+            (Ray Train's resumable state), ``history.jsonl``, ``checkpoint/``.
 
     Returns:
         URI of the final checkpoint folder: the EMA teacher's backbone.
@@ -61,7 +64,7 @@ def pretrain(config: PretrainConfig) -> str:
     if run.is_finished():
         say(f"  {config.out}: this run has finished already ({steps} steps)")
         return _tell(config.out, final, config.data.datasets)
-    backbone, card = _initial(config, mixture.dataset_ids)
+    backbone, card, audit = _initial(config, mixture.dataset_ids)
     lr = 5e-4 * config.batch_size / 256 if config.optimiser.lr == "auto" else config.optimiser.lr
     _describe(config, mixture, steps, lr, backbone)
     placed = _on_cluster(config)
@@ -69,20 +72,35 @@ def pretrain(config: PretrainConfig) -> str:
     initial = storage.join(config.out, "initial")
     if not storage.exists(storage.join(initial, "card.json")):
         save_checkpoint(initial, backbone, card, to_yaml(config))
+        if audit is not None:
+            storage.write_bytes(storage.join(initial, "weights.csv"), audit.csv().encode())
     result = _fit(placed, mixture, steps, lr, initial)
     _keep(result, config, initial, final, steps)
     run.finish()
     return _tell(config.out, final, config.data.datasets)
 
 
-def _initial(config: PretrainConfig, dataset_ids: list[str]) -> tuple[torch.nn.Module, CheckpointCard]:
+def _initial(
+    config: PretrainConfig, dataset_ids: list[str]
+) -> tuple[torch.nn.Module, CheckpointCard, LoadAudit | None]:
     made = config.model
     kwargs: dict[str, Any] = {"img_size": made.img_size, **made.kwargs}
     if made.patch_size != "auto":
         kwargs["patch_size"] = made.patch_size
     torch.manual_seed(config.seed)
-    backbone = create_backbone(made.backbone, made.weights, in_chans=1, start=made.start, **kwargs)
-    provenance = Provenance(dataset_ids=dataset_ids, initial_weights=made.weights, seed=config.seed)
+    options: dict[str, Any] = {"in_chans": 1, "start": made.start, "rope": made.rope, **kwargs}
+    backbone, audit = create_audited(made.backbone, made.weights, **options)
+    if audit is not None:
+        say("  weights   " + audit.summary().replace("\n", "\n            "))
+        if made.rope != "off" and hasattr(backbone, "blocks"):
+            change = require_position(backbone, audit.origin)
+            say(f"            patches that change places change the class token by {change:.1%}")
+    provenance = Provenance(
+        dataset_ids=dataset_ids,
+        initial_weights=made.weights,
+        initial_licence=None if audit is None else audit.licence,
+        seed=config.seed,
+    )
     card = card_for(
         backbone, Architecture(name=made.backbone, kwargs=kwargs), made.img_size, made.normalisation, provenance
     )
@@ -93,7 +111,7 @@ def _initial(config: PretrainConfig, dataset_ids: list[str]) -> tuple[torch.nn.M
                 f"give {size // card.patch_size * card.patch_size or card.patch_size} or "
                 f"{(size // card.patch_size + 1) * card.patch_size}."
             )
-    return backbone, card
+    return backbone, card, audit
 
 
 def _describe(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, backbone: torch.nn.Module) -> None:

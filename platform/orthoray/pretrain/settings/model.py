@@ -9,6 +9,7 @@ from pydantic import Field
 from orthoray.config import Auto, StrictModel
 from orthoray.models.backbone import Start
 from orthoray.models.features import Normalisation
+from orthoray.models.rope import Rope
 
 
 class ModelConfig(StrictModel):
@@ -18,7 +19,11 @@ class ModelConfig(StrictModel):
     img_size: int = Field(default=224, ge=16)
     patch_size: int | Auto = "auto"
     kwargs: dict[str, Any] = Field(default_factory=dict)
-    weights: str | None = Field(default=None, description="File with weights to continue from; none = from scratch.")
+    weights: str | None = Field(
+        default=None,
+        description="File, folder or URL of weights to continue from, or timm:TAG; none = from scratch.",
+    )
+    rope: Rope = Field(default="on", description="Rotary positions of a DINOv3 network; off: it is blind to position.")
     start: Start = Field(default="timm", description="Starting values without weights.")
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
     normalisation: Normalisation = Normalisation()

@@ -45,9 +45,7 @@ class IbotConfig(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> IbotConfig:
         if not 0.0 < self.ratios[0] <= self.ratios[1] <= 1.0:
-            raise ValueError(
-                "ratios: two numbers above 0 and up to 1, the first not above the second"
-            )
+            raise ValueError("ratios: two numbers above 0 and up to 1, the first not above the second")
         return self
 
 
