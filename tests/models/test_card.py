@@ -51,6 +51,7 @@ def test_the_licence_of_dinov3_is_on_top_and_an_unknown_one_is_said_to_be(tmp_pa
     assert yaml.safe_load(text.split("---")[1])["license_name"] == "dinov3-license"
     assert "stay under the DINOv3 License" in text
     assert "`w.pth`" in text
+    assert "32 values, 4 register token(s)" in text
     unknown = card_text(tmp_path, initial_weights="w.pth")
     assert "not known; find out before you pass these weights on" in unknown
 
@@ -64,7 +65,7 @@ def test_normalisation_by_image_is_written_out_as_code(tmp_path):
     exec(code, names)
     rule = Normalisation(kind="per_image", floor=0.05)
     torch.testing.assert_close(names["x"], normalise(names["image"], rule))
-    assert names["tokens"].shape == (1, 17, 32)
+    assert names["class_token"].shape == (1, 32)
 
 
 @pytest.fixture

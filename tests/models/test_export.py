@@ -130,6 +130,19 @@ def test_onnx_of_another_size_resamples_positions_once(tmp_path):
         export_checkpoint(str(tmp_path / "c"), "onnx", str(tmp_path / "other"), size=50)
 
 
+def test_onnx_of_many_weights_has_them_in_a_file_beside(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    from orthoray.models import export_onnx
+
+    monkeypatch.setattr(export_onnx, "ONE_FILE", 0)
+    checkpoint(tmp_path / "c", "vit")
+    export_checkpoint(str(tmp_path / "c"), "onnx", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "model.onnx.data").exists()
+    session = runtime.InferenceSession(str(tmp_path / "out" / "model.onnx"))  # also from where it was moved to
+    assert session.run(None, {"image": levels("vit").numpy()})[0].shape == (2, 32)
+
+
 def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
     from importlib import util
 

@@ -9,6 +9,7 @@ from tests.models.checkpoints import FAMILIES, checkpoint, network
 from orthoray.errors import InputError
 from orthoray.models import attention_map, create_backbone, forward_tokens, load_checkpoint
 from orthoray.models.adapters import apply_adapter
+from orthoray.models.backbone import size_options
 from orthoray.models.rope import rope_of
 
 NAMES = [
@@ -67,6 +68,15 @@ def test_crops_need_be_neither_square_nor_of_the_size_the_model_was_made_for(fam
         one = forward_tokens(model, torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(1)))
         assert one[1].shape[1] == size[0] // stride * (size[1] // stride)
         assert all(part.isfinite().all() for part in one)
+
+
+@pytest.mark.parametrize(("name", "patches"), [("vit_tiny_patch16_224", 36), ("convnext_atto", 9)])
+def test_a_backbone_is_made_for_a_size_whether_it_depends_on_it_or_not(name, patches):
+    model = create_backbone(name, **size_options(name, 96)).eval()
+    with torch.inference_mode():
+        assert forward_tokens(model, torch.zeros(1, 1, 96, 96))[1].shape[1] == patches
+    if name.startswith("vit"):
+        assert model.pos_embed.shape[1] == 1 + patches
 
 
 def test_high_resolution_with_rope():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tests.models.checkpoints import network
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,6 +16,14 @@ def test_formula_agrees_with_counted_operations(side, patch):
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.inference_mode():
         model.forward_features(torch.rand(1, 1, side, side))
     assert VitShape.of(model).forward_flops(side) == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+@pytest.mark.parametrize("family", ["dinov3", "dinov3 plus", "dinov2 g"])
+def test_formula_holds_for_registers_rope_and_gated_mlps(family):
+    model = network(family)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model.forward_features(torch.rand(1, 1, 64, 64))
+    assert VitShape.of(model).forward_flops(64) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
 def test_a_dino_step_counts_teacher_once_and_student_three_times():

@@ -110,6 +110,9 @@ def test_the_periods_of_rope_are_taken_from_the_file_and_kept(tmp_path):
         assert next(row for row in audit.rows if row.model == "rope.periods").how in ("same", "renamed")
     again = create_backbone(GOLDEN["dinov3 plus"]["backbone"], rope="bf16", **GOLDEN["dinov3 plus"]["kwargs"] | width)
     torch.testing.assert_close(again.rope.periods, model.rope.periods, rtol=0, atol=0)
+    asked, audit = loaded("dinov3 plus", str(tmp_path / "f.safetensors"), rope="bf16", **width)
+    assert rope_of(asked) == "bf16"
+    assert "float32 in the file, rounded as asked for" in {row.note for row in audit.rows}
     other = write(tmp_path / "o.safetensors", state | {"rope_embed.periods": 50.0 ** (torch.arange(4) / 4)})
     with pytest.raises(InputError, match="another base or head width"):
         loaded("dinov3 plus", other, **width)

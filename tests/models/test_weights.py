@@ -260,6 +260,8 @@ def test_a_tag_of_timm_comes_from_the_cache_without_network(offline):
 def test_without_network_a_tag_says_what_to_download_and_where_to_put_it(offline):
     with pytest.raises(InputError) as caught:
         create_backbone("vit_small_patch16_dinov3", "timm:lvd1689m")
+    with pytest.raises(InputError, match=r"timm/vit_small_patch16_dinov3\.lvd1689m"):  # its default tag
+        create_backbone("vit_small_patch16_dinov3", "timm:")
     for part in (
         "https://huggingface.co/timm/vit_small_patch16_dinov3.lvd1689m/resolve/main/model.safetensors",
         "give its path as weights",
@@ -273,3 +275,50 @@ def test_an_unknown_tag_names_the_known_ones():
         create_backbone("vit_large_patch16_dinov3", "timm:lvd1698m")
     with pytest.raises(InputError, match="no such weights"):
         create_backbone("convnext_zepto_rms", "timm:none")
+
+
+def test_a_layout_that_only_timm_knows_goes_through_timm_s_filter(tmp_path):
+    """OpenAI's CLIP: the image tower of a file that holds a text tower too."""
+    torch.manual_seed(0)
+    name = "vit_base_patch16_clip_224"
+    wanted = create_backbone(name, in_chans=3, **SIZES).eval()
+    back = [
+        ("blocks.", "transformer.resblocks."),
+        ("patch_embed.proj", "conv1"),
+        ("norm_pre", "ln_pre"),
+        ("norm.", "ln_post."),
+    ]
+    back += [
+        ("attn.qkv.", "attn.in_proj_"),
+        ("attn.proj", "attn.out_proj"),
+        ("mlp.fc1", "mlp.c_fc"),
+        ("mlp.fc2", "mlp.c_proj"),
+    ]
+    back += [("norm1", "ln_1"), ("norm2", "ln_2")]
+    state = {"visual.class_embedding": wanted.cls_token.detach()[0, 0].clone()}
+    state["visual.positional_embedding"] = wanted.pos_embed.detach()[0].clone()
+    for key, value in wanted.state_dict().items():
+        if key not in ("cls_token", "pos_embed"):
+            for ours, theirs in back:
+                key = key.replace(ours, theirs)
+            state[f"visual.{key}"] = value.clone()
+    state["visual.proj"], state["token_embedding.weight"] = torch.ones(32, 8), torch.ones(5, 5)
+    save_file(state, tmp_path / "w.safetensors")
+    model, audit = create_audited(name, str(tmp_path / "w.safetensors"), in_chans=3, **SIZES)
+    x = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(forward_tokens(model.eval(), x)[0], forward_tokens(wanted, x)[0])
+    rows = {row.model: row.file for row in audit.rows}
+    assert rows["blocks.0.attn.qkv.weight"] == "visual.transformer.resblocks.0.attn.in_proj_weight"
+    assert "timm's filter leaves it out" in {row.note for row in audit.rows if row.file == "token_embedding.weight"}
+
+
+def test_a_network_without_a_filter_in_timm_takes_its_own_names(tmp_path):
+    torch.manual_seed(0)
+    wanted = create_backbone("resnet18", in_chans=3)
+    save_file(wanted.state_dict(), tmp_path / "w.safetensors")
+    model, audit = create_audited("resnet18", str(tmp_path / "w.safetensors"))
+    assert audit.share == 1.0
+    torch.testing.assert_close(
+        model.state_dict()["layer1.0.conv1.weight"], wanted.state_dict()["layer1.0.conv1.weight"]
+    )

@@ -13,9 +13,9 @@ from torch import nn
 
 from orthoray.errors import InputError
 from orthoray.pretrain import objective
+from orthoray.pretrain.doctor_rules import ALIKE
 from orthoray.pretrain.learner import MEASURES, Learner, StepValues, step_values
 from orthoray.pretrain.masks import block_masks
-from orthoray.pretrain.monitor import COLLAPSED
 from orthoray.pretrain.teacher import update_teacher
 
 
@@ -347,7 +347,7 @@ def test_it_learns_a_small_set_of_images_without_collapse(learner_of):
     start, end = torch.stack(rows[:4]).mean(dim=0), torch.stack(rows[-8:]).mean(dim=0)
     assert end[0] < 0.5 * start[0], (start, end)
     assert end[1] < 0.5 * math.log(64)
-    assert end[3] > 2.5 * COLLAPSED
+    assert end[3] > 2.5 * ALIKE
     scores = learner.teacher([patterns.flatten(0, 1)])[0]
     targets = torch.softmax((scores - learner.objective.centres["views"].value) / 0.04, dim=-1)
     assert len(targets.argmax(dim=-1).unique()) >= 4

@@ -24,7 +24,17 @@ STEPS, EVERY = 400, 100
 FIELDS = {
     *("step", "images_seen", "seconds", "loss", "teacher_entropy", "student_teacher_kl", "feature_std"),
     *("lr", "weight_decay", "teacher_momentum", "teacher_temp", "images_per_second", "data_wait", "mfu"),
+    *(
+        "grad_norm_backbone",
+        "grad_norm_head",
+        "prototypes_used",
+        "assignment_perplexity",
+        "score_spread",
+        "centre_norm",
+    ),
+    *("rankme", "rankme_centred", "rankme_rows"),
 }
+SOMETIMES = {"position_sensitivity"}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +100,8 @@ def test_a_finished_run_leaves_everything_it_promises(whole, folder):
     assert not same(only(state["student"], "backbone."), only(state["teacher"], "backbone."))
 
     history = read_history(str(whole))
-    assert {frozenset(row) for row in history} == {frozenset(FIELDS)}
+    assert {frozenset(row.keys() - SOMETIMES) for row in history} == {frozenset(FIELDS)}
+    assert history[0]["position_sensitivity"] > 1e-3
     assert [row["step"] for row in history] == list(range(1, STEPS + 1))
     assert [row["images_seen"] for row in history] == [8 * row["step"] for row in history]
     seconds = [row["seconds"] for row in history]
@@ -105,7 +116,7 @@ def test_a_finished_run_leaves_everything_it_promises(whole, folder):
     assert tracked.data.params["head.prototypes"] == "64"
     assert tracked.data.params["resources.precision"] == "fp32"
     assert [(item.step, item.value) for item in logged] == [(row["step"], row["loss"]) for row in history]
-    assert set(tracked.data.metrics) == FIELDS - {"step"}
+    assert set(tracked.data.metrics) == FIELDS - {"step"} | SOMETIMES
     assert (folder / "mlflow.db").is_file()
 
 
@@ -195,9 +206,9 @@ def test_impossible_runs_are_refused_and_nothing_is_written(folder, config_of, t
     assert status == 2, shown
     assert "crops.local_size: 20 is not a multiple of the patch size 8" in shown
     assert "give 16 or 24" in shown
-    status, shown = run(folder, "config.yaml", "out=refused", "resources.workers=400", "batch_size=400")
+    status, shown = run(folder, "config.yaml", "out=refused", "resources.workers=32", "batch_size=32")
     assert status == 2, shown
-    assert "resources: 400 worker(s)" in shown
+    assert "resources: 32 worker(s)" in shown
     assert {item.name for item in folder.iterdir() if not item.name.startswith("log-")} == before
 
     out = tmp_path / "refused"

@@ -20,6 +20,15 @@ Start = Literal["timm", "sincos"]
 """How a backbone without weights starts: as timm does, or so with sine-cosine positions."""
 
 
+TOKENS = ("vit_", "deit", "eva")
+"""How timm's names of networks begin that cut the image into patches and are made for one number of them."""
+
+
+def size_options(name: str, img_size: int) -> dict[str, Any]:
+    """Options of timm for images of ``img_size`` × ``img_size``; none for a convolutional network, which takes any."""
+    return {"img_size": img_size} if name.startswith(TOKENS) else {}
+
+
 def create_backbone(
     name: str,
     weights: str | None = None,
@@ -68,7 +77,7 @@ def create_audited(
     timm = import_timm()
     if not timm.is_model(name):
         raise InputError(f"model.backbone: timm knows no '{name}'.{nearest(name, timm.list_models())}")
-    if name.startswith(("vit_", "deit", "eva")):
+    if name.startswith(TOKENS):
         kwargs.setdefault("dynamic_img_size", True)
     made = {**kwargs, **rope_options(rope)}
     try:

@@ -56,13 +56,14 @@ def card_for(
     backbone: nn.Module, architecture: Architecture, img_size: int, normalisation: Normalisation, provenance: Provenance
 ) -> CheckpointCard:
     """Fill a card from a timm backbone."""
+    registers = getattr(backbone, "reg_token", None)
     patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", (0, 0))
     return CheckpointCard(
         architecture=architecture.model_copy(update={"rope": rope_of(backbone)}),
         img_size=img_size,
         patch_size=int(patch[0]),
         feature_dim=int(backbone.num_features),  # type: ignore[arg-type]
-        num_register_tokens=int(getattr(backbone, "num_reg_tokens", 0) or 0),
+        num_register_tokens=0 if registers is None else int(registers.shape[1]),
         normalisation=normalisation,
         provenance=provenance,
     )

@@ -120,7 +120,7 @@ def _usage(kind: str, card: CheckpointCard) -> str:
             "model = timm.create_model('local-dir:THIS_FOLDER', pretrained=True).eval()",
             grey,
             x,
-            "tokens = model.forward_features(x)  # class token, registers, patches",
+            "class_token = model(x)  # model.forward_features(x) gives the places as well",
         ],
         "hf": [
             "import torch",

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from orthoray import storage
+from orthoray.models.backbone import TOKENS
 from orthoray.models.export_check import Proof, difference, reference, sample_images
 from orthoray.models.features import forward_tokens, normalise
 from orthoray.models.rope import rope_options
@@ -44,7 +45,7 @@ def timm_config(backbone: nn.Module, card: CheckpointCard) -> dict[str, Any]:
     """
     made, chans = card.architecture, card.architecture.in_chans
     fixed = card.normalisation.kind == "fixed"
-    arguments: dict[str, Any] = {"dynamic_img_size": True} if made.name.startswith(("vit_", "deit", "eva")) else {}
+    arguments: dict[str, Any] = {"dynamic_img_size": True} if made.name.startswith(TOKENS) else {}
     arguments |= {**made.kwargs, **rope_options(made.rope), "in_chans": chans}
     known: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
     pool = "token" if getattr(backbone, "cls_token", None) is not None else None

@@ -25,7 +25,7 @@ GPU_PEAK_BF16 = {
 
 @dataclass(frozen=True)
 class VitShape:
-    """The sizes that decide a ViT's cost."""
+    """The sizes that decide a ViT's cost; ``mlp_width`` of a gated MLP is that of a plain one of the same cost."""
 
     depth: int
     width: int
@@ -46,7 +46,7 @@ class VitShape:
             width=int(model.embed_dim),
             patch=int(model.patch_embed.patch_size[0]),
             prefix_tokens=int(model.num_prefix_tokens),
-            mlp_width=int(first.mlp.fc1.out_features),
+            mlp_width=_linear_weights(first.mlp) // (2 * int(model.embed_dim)),
             in_chans=int(model.patch_embed.proj.in_channels),
         )
 
@@ -59,6 +59,12 @@ class VitShape:
         tokens = patches + self.prefix_tokens
         block = 8 * tokens * self.width**2 + 4 * tokens**2 * self.width + 4 * tokens * self.width * self.mlp_width
         return float(self.depth * block + 2 * patches * self.in_chans * self.patch**2 * self.width)
+
+
+def _linear_weights(module: nn.Module) -> int:
+    """Number of weights in the linear layers of a module."""
+    layers: list[Any] = [layer for layer in module.modules() if hasattr(layer, "in_features")]
+    return sum(int(layer.in_features) * int(layer.out_features) for layer in layers if hasattr(layer, "out_features"))
 
 
 def dino_flops_per_image(

@@ -60,13 +60,11 @@ def adopt_periods(model: nn.Module, given: torch.Tensor) -> str:
     """
     import torch
 
-    own = periods_of(model)
-    assert own is not None
-    given = given.float()
+    rope: Any = model.rope
+    own, given = rope._compute_periods(), given.float()
     if own.shape == given.shape and torch.allclose(own, given, rtol=1e-6, atol=0.0):
-        return "equal to timm's"
-    rounded = own.bfloat16().float()
-    if own.shape == given.shape and torch.equal(rounded, given):
+        return "equal to timm's" if rope_of(model) == "on" else "float32 in the file, rounded as asked for"
+    if own.shape == given.shape and torch.equal(own.bfloat16().float(), given):
         set_rope(model, "bf16")
         return "rounded to bfloat16, as in the file"
     raise InputError(

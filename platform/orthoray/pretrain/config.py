@@ -10,11 +10,13 @@ from orthoray.config import StrictModel
 from orthoray.pretrain.crops import MultiCropConfig
 from orthoray.pretrain.settings.adapter import AdapterConfig
 from orthoray.pretrain.settings.data import DataConfig, DataSource
+from orthoray.pretrain.settings.doctor import DoctorConfig
 from orthoray.pretrain.settings.model import ModelConfig
 from orthoray.pretrain.settings.objective import GramConfig, HeadConfig, IbotConfig, LossesConfig, TeacherConfig
 from orthoray.pretrain.settings.optimiser import OptimiserConfig
 from orthoray.pretrain.settings.parallel import ParallelConfig
 from orthoray.pretrain.settings.photometric import PhotometricConfig
+from orthoray.pretrain.settings.probes import ProbesConfig
 from orthoray.pretrain.settings.running import CheckpointConfig, ResourcesConfig
 
 __all__ = [
@@ -51,6 +53,8 @@ class PretrainConfig(StrictModel):
     optimiser: OptimiserConfig = OptimiserConfig()
     losses: LossesConfig = LossesConfig()
     parallel: ParallelConfig = ParallelConfig()
+    doctor: DoctorConfig = DoctorConfig()
+    probes: ProbesConfig = ProbesConfig()
     batch_size: int = Field(default=64, ge=2)
     epochs: float | None = Field(default=None, gt=0.0)
     steps: int | None = Field(default=None, ge=1)
@@ -80,7 +84,7 @@ class PretrainConfig(StrictModel):
     def identity(self) -> dict[str, Any]:
         """What decides the weights: everything but where outputs go, how often is logged and saved, and resources."""
         values = self.model_dump(mode="json")
-        for key in ("out", "log_every_seconds", "checkpoint", "parallel", "resources"):
+        for key in ("out", "log_every_seconds", "checkpoint", "parallel", "doctor", "probes", "resources"):
             values.pop(key)
         values["data"].pop("damaged")
         return values

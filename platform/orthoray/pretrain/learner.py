@@ -16,6 +16,7 @@ from orthoray.models.precision import Precision
 from orthoray.pretrain.accumulation import accumulate, batch_term, joint_gradients, parts_of_batch, take
 from orthoray.pretrain.clipping import clip_gradients
 from orthoray.pretrain.config import PretrainConfig
+from orthoray.pretrain.diagnostics import Diagnostics, position_sensitivity
 from orthoray.pretrain.head import DinoHead
 from orthoray.pretrain.losses.gram import gram_teacher_due
 from orthoray.pretrain.masks import PatchMasks
@@ -84,6 +85,7 @@ class Learner:
         groups = parameter_groups(self.network, made.layer_decay, made.patch_embed_factor)
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=made.betas, fused=True)
         self.norms: dict[str, torch.Tensor] = {}
+        self.watch = Diagnostics(config.head.prototypes, int(backbone.num_features), device)  # type: ignore[arg-type]
 
     def step(
         self,
@@ -128,7 +130,9 @@ class Learner:
         with self.precision.autocast():
             seen: Seen = self.teacher([views], chosen)
             grid = None if self.gram is None else forward_tokens(self.gram, views)[1]
-        return seen, self.objective.targets(self.teacher, seen, values.teacher_temp, grid)
+        targets = self.objective.targets(self.teacher, seen, values.teacher_temp, grid)
+        self.watch.add(targets.views, seen.scores, seen.tokens)
+        return seen, targets
 
     def _student_losses(
         self,
@@ -196,6 +200,22 @@ class Learner:
         unit = nn.functional.normalize(tokens, dim=-1)
         spread = unit.std(dim=0, correction=0).pow(2).sum().sqrt()
         return torch.stack([loss, entropy, loss - entropy, spread, koleo, ibot, gram])
+
+    def watched(self, views: torch.Tensor | None = None) -> dict[str, float]:
+        """What the doctor reads beside `MEASURES`; every worker must call it at the same step.
+
+        Args:
+            views: some global crops, to see whether the teacher knows where a patch lies; None = not now.
+        """
+        centred = self.config.teacher.centring == "centre"
+        row = self.watch.row(self.objective.centres["views"].value if centred else None)
+        row |= {f"grad_norm_{part}": float(norm) for part, norm in self.norms.items()}
+        patch: Any = getattr(getattr(self.teacher.backbone, "patch_embed", None), "patch_size", None)
+        if views is not None and patch is not None:
+            draw = torch.Generator().manual_seed(self.config.seed)
+            found = position_sensitivity(self.teacher.backbone, views[:8], int(patch[0]), draw)
+            row["position_sensitivity"] = float(found)
+        return row
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on exactly, on rank 0; collective. Tensors and plain values only."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -13,12 +13,13 @@ from orthoray import storage
 from orthoray.progress import Progress, say
 from orthoray.tracking import Tracker
 
+if TYPE_CHECKING:
+    from orthoray.pretrain.doctor import Doctor
+    from orthoray.pretrain.probe_runner import ProbeRunner
+
 POLL_SECONDS = 1.0
 WRITE_SECONDS = 10.0
 """The history file is written again at most this often."""
-
-COLLAPSED = 0.02
-"""Feature spread below which all images look the same to the teacher."""
 
 
 @ray.remote(num_cpus=0)
@@ -27,6 +28,15 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
+        self.stop_asked = False
+
+    def stop(self) -> None:
+        """Ask the workers to save and end."""
+        self.stop_asked = True
+
+    def stopping(self) -> bool:
+        """True once they are asked to."""
+        return self.stop_asked
 
     def put(self, event: dict[str, Any]) -> None:
         """Add an event: ``{"kind": "start" | "row" | "fatal", …}``."""
@@ -45,9 +55,21 @@ class Monitor:
         history: the rows of the whole run, those of earlier sessions included.
         fatal: message of a failure that would come again, or None.
         worker_pid: process of rank 0, once it has started.
+        ended: why the run was told to end before its last step, or None.
     """
 
-    def __init__(self, uri: str, mailbox: Any, tracker: Tracker, images: int, batch: int) -> None:
+    def __init__(
+        self,
+        uri: str,
+        mailbox: Any,
+        tracker: Tracker,
+        images: int,
+        batch: int,
+        doctor: Doctor | None = None,
+        probes: ProbeRunner | None = None,
+    ) -> None:
+        self.doctor, self.probes = doctor, probes
+        self.ended: str | None = None
         self.uri, self.mailbox, self.tracker, self.batch = uri, mailbox, tracker, batch
         self.history = read_history(uri)
         self.fatal: str | None = None
@@ -55,7 +77,7 @@ class Monitor:
         self._bar = Progress(images, "pretraining", "img")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._warned = self._unwritten = False
+        self._unwritten = False
         self._fresh = True
         self._failure: Exception | None = None
 
@@ -79,11 +101,16 @@ class Monitor:
             polls += 1
             self._once(write=self._unwritten and polls % round(WRITE_SECONDS / POLL_SECONDS) == 0)
         self._once(write=True)
+        if self.probes is not None and self.fatal is None:
+            self.probes.finish()
 
     def _once(self, write: bool) -> None:
         """Drain the mailbox and write; the first failure (full disk, locked tracking store) is kept, not the last."""
         try:
             self._drain()
+            if self.probes is not None:
+                self.probes.poll()
+                self._end(self.probes.verdict)
             if write:
                 self._write()
         except Exception as error:  # raised again at the end: the thread must go on, or `fatal` would be missed
@@ -101,6 +128,8 @@ class Monitor:
                 self._started(event)
             elif event["kind"] == "fatal":
                 self.fatal = event["message"]
+            elif event["kind"] == "probe" and self.probes is not None:
+                self.probes.offer(int(event["step"]), event["checkpoint"])
             else:
                 self._row(event["row"])
 
@@ -129,12 +158,18 @@ class Monitor:
             wait=f"{row['data_wait']:.0%}",
             mfu=f"{row['mfu']:.0%}",
         )
-        if row["feature_std"] < COLLAPSED and not self._warned:
-            self._warned = True
-            say(
-                f"  warning: collapse at step {step}: the teacher sees all images alike (feature_std "
-                f"{row['feature_std']:.3f}). Try head.batch_norm=true, teacher.centring=sinkhorn_knopp or a lower lr."
-            )
+        for finding in self.doctor.examine(self.history) if self.doctor else []:
+            say(f"  doctor, step {finding.step:,}: {finding.cause}. {finding.text}")
+        lost = self.doctor.must_stop() if self.doctor else None
+        if lost is not None:
+            self.fatal = f"stopped by the doctor at step {lost.step:,}: {lost.cause}. {lost.text}"
+            self._end(self.fatal)
+
+    def _end(self, reason: str | None) -> None:
+        if reason and self.ended is None:
+            self.ended = reason
+            say(f"  {reason}")
+            self.mailbox.stop.remote()
 
     def _write(self) -> None:
         text = "".join(json.dumps(row) + "\n" for row in self.history)

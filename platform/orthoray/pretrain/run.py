@@ -15,7 +15,7 @@ from orthoray.config import to_yaml
 from orthoray.errors import InputError, RunError
 from orthoray.models.adapters import apply_adapter, merge_adapter
 from orthoray.models.audit import LoadAudit
-from orthoray.models.backbone import create_audited
+from orthoray.models.backbone import create_audited, size_options
 from orthoray.models.checkpoint import (
     Architecture,
     CheckpointCard,
@@ -35,6 +35,8 @@ from orthoray.progress import clock, outputs, say
 
 if TYPE_CHECKING:
     from ray.train import Result
+
+    from orthoray.pretrain.probes import ProbeJob
 
 MAX_FAILURES = 3
 """Worker failures (killed, out of memory, node lost) after which a run gives up; each goes on from the last save."""
@@ -67,6 +69,11 @@ def pretrain(config: PretrainConfig) -> str:
     backbone, card, audit = _initial(config, mixture.dataset_ids)
     lr = 5e-4 * config.batch_size / 256 if config.optimiser.lr == "auto" else config.optimiser.lr
     _describe(config, mixture, steps, lr, backbone)
+    tasks = None
+    if config.probes.every_steps:
+        from orthoray.pretrain.probes import plan_probes
+
+        tasks = plan_probes(config.probes)
     placed = _on_cluster(config)
     run.begin()
     initial = storage.join(config.out, "initial")
@@ -74,8 +81,8 @@ def pretrain(config: PretrainConfig) -> str:
         save_checkpoint(initial, backbone, card, to_yaml(config))
         if audit is not None:
             storage.write_bytes(storage.join(initial, "weights.csv"), audit.csv().encode())
-    result = _fit(placed, mixture, steps, lr, initial)
-    _keep(result, config, initial, final, steps)
+    result, early = _fit(placed, mixture, steps, lr, initial, tasks)
+    _keep(result, config, initial, final, None if early else steps)
     run.finish()
     return _tell(config.out, final, config.data.datasets)
 
@@ -84,11 +91,12 @@ def _initial(
     config: PretrainConfig, dataset_ids: list[str]
 ) -> tuple[torch.nn.Module, CheckpointCard, LoadAudit | None]:
     made = config.model
-    kwargs: dict[str, Any] = {"img_size": made.img_size, **made.kwargs}
+    kwargs: dict[str, Any] = {**size_options(made.backbone, made.img_size), **made.kwargs}
     if made.patch_size != "auto":
         kwargs["patch_size"] = made.patch_size
     torch.manual_seed(config.seed)
     options: dict[str, Any] = {"in_chans": 1, "start": made.start, "rope": made.rope, **kwargs}
+    options |= {"source_normalisation": made.source_normalisation, "normalisation": made.normalisation}
     backbone, audit = create_audited(made.backbone, made.weights, **options)
     if audit is not None:
         say("  weights   " + audit.summary().replace("\n", "\n            "))
@@ -138,12 +146,18 @@ def _on_cluster(config: PretrainConfig) -> PretrainConfig:
     return config.model_copy(update={"resources": resolve_resources(config, available_cpus(), gpus)})
 
 
-def _fit(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initial: str) -> Result:
+def _fit(
+    config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initial: str, tasks: ProbeJob | None
+) -> tuple[Result, bool]:
+    """Train; gives Ray Train's result, and whether the run was told to end early."""
     import ray.train
     import ray.train.torch
 
     from orthoray.cluster.session import WORKER_ENV
+    from orthoray.pretrain.doctor import Doctor
+    from orthoray.pretrain.doctor_facts import Facts
     from orthoray.pretrain.monitor import Mailbox, Monitor
+    from orthoray.pretrain.probe_runner import ProbeRunner
     from orthoray.tracking import Tracker
 
     made = config.resources
@@ -167,11 +181,15 @@ def _fit(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initia
     )
     params, images = config.model_dump(mode="json"), steps * config.batch_size
     with Tracker(config.out, "pretrain", params) as tracker:
-        with Monitor(config.out, mailbox, tracker, images, config.batch_size) as monitor:
+        doctor = Doctor(Facts.of(config, lr, steps), config.doctor)
+        probes = None if tasks is None else ProbeRunner(config.out, tasks, tracker.log)
+        if probes is not None:
+            probes.offer(0, initial, keep=True)
+        with Monitor(config.out, mailbox, tracker, images, config.batch_size, doctor, probes) as monitor:
             result = _run(trainer)
         if monitor.fatal:  # known when the mailbox is empty; raised in here, so that MLflow shows the run as failed
             raise RunError(monitor.fatal)
-    return result
+    return result, monitor.ended is not None
 
 
 def _run(trainer: Any) -> Result:
@@ -203,15 +221,19 @@ def _reason(error: BaseException) -> str:
     )
 
 
-def _keep(result: Result, config: PretrainConfig, initial: str, final: str, steps: int) -> None:
-    """Write the teacher's backbone as a checkpoint folder, with the training state beside it."""
+def _keep(result: Result, config: PretrainConfig, initial: str, final: str, wanted: int | None) -> None:
+    """Write the teacher's backbone as a checkpoint folder, with the training state beside it.
+
+    ``wanted``: the step that it must have reached; None = wherever the run was told to end.
+    """
     if result.checkpoint is None:
         raise RunError("training ended without a checkpoint. Give the same command again to go on.")
     backbone, card = load_checkpoint(initial)
     with result.checkpoint.as_directory() as folder:
         state = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
-    if int(state["step"]) != steps:
-        raise RunError(f"training ended at step {state['step']} of {steps}. Give the same command again to go on.")
+    steps = int(state["step"])
+    if wanted is not None and steps != wanted:
+        raise RunError(f"training ended at step {steps} of {wanted}. Give the same command again to go on.")
     prefix = "backbone."
     teacher = {key[len(prefix) :]: value for key, value in state["teacher"].items() if key.startswith(prefix)}
     apply_adapter(backbone, config.adapter).load_state_dict(teacher)

@@ -24,6 +24,8 @@ from orthoray.pretrain.masks import PatchMasks, block_masks
 from orthoray.pretrain.meter import Meter, Pace, meter_for
 from orthoray.pretrain.photometric import Photometric
 from orthoray.pretrain.plan import Mixture
+from orthoray.pretrain.sharded_state import full_state
+from orthoray.pretrain.teacher_checkpoint import light_checkpoint, save_teacher
 
 STATE = "state.pt"
 """Name of the training state within a Ray Train checkpoint."""
@@ -101,12 +103,38 @@ def _loop(job: Job, learner: Learner, meter: Meter, share: Share, first: int) ->
         meter.add(learner.step(views, details, values, _masks(config, learner, step, share)))
         log, save = pace.due(step, last=step + 1 == job.steps, device=learner.device)
         if log or save:
-            row = meter.row(step + 1, values)
+            row = meter.row(step + 1, values) | learner.watched(views if save or step == first else None)
             if share.rank == 0:
                 job.mailbox.put.remote({"kind": "row", "row": row})
-        if save:
+        if config.probes.every_steps and (step + 1) % config.probes.every_steps == 0:
+            _offer(job, learner, step + 1, share.rank)
+        stop = log and _must_stop(job, learner.device, share.rank)
+        if save or stop:
             _save(learner, step + 1, share.rank)
             pace.saved()
+        if stop:
+            return
+
+
+def _offer(job: Job, learner: Learner, step: int, rank: int) -> None:
+    """Write the teacher's backbone for an online probe; every worker takes part."""
+    state = full_state(learner.teacher)
+    if rank == 0:
+        uri = light_checkpoint(job.config.out, step)
+        save_teacher(uri, state, job.initial, job.config.adapter, step, step * job.config.batch_size)
+        job.mailbox.put.remote({"kind": "probe", "step": step, "checkpoint": uri})
+
+
+def _must_stop(job: Job, device: torch.device, rank: int) -> bool:
+    """The driver's decision, asked for by rank 0 and the same on every worker."""
+    import ray
+
+    flag = torch.zeros(1, dtype=torch.uint8, device=device)
+    if rank == 0:
+        flag.fill_(bool(ray.get(job.mailbox.stopping.remote())))
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.broadcast(flag, src=0)
+    return bool(flag.item())
 
 
 def _masks(config: PretrainConfig, learner: Learner, step: int, share: Share) -> PatchMasks | None:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from orthoray.models.features import Normalisation
 
-KERNELS = ("patch_embed.proj", "stem.0")
-"""The layer that sees the image, in a ViT and in a ConvNeXt."""
-
 
 def mask_biases(given: dict[str, Piece]) -> None:
     """Apply DINOv3's ``bias_mask`` (1 for query and value, 0 for key; not a number where it was never set)."""
@@ -83,6 +80,12 @@ def fit_positions(given: dict[str, Piece], model: Any, own: dict[str, torch.Tens
     given["pos_embed"] = piece
 
 
+def first_layer(model: Any) -> str:
+    """Name of the layer that sees the image (``patch_embed.proj`` of a ViT); empty if timm does not say."""
+    said = (getattr(model, "pretrained_cfg", None) or {}).get("first_conv") or ""
+    return str(said if isinstance(said, str) else said[0])
+
+
 def fit_kernel(
     given: dict[str, Piece],
     model: nn.Module,
@@ -95,12 +98,16 @@ def fit_kernel(
     Raises:
         InputError: the source's normalisation is to be folded in, but there are not three channels to fold into one.
     """
-    layer = next((name for name in KERNELS if f"{name}.weight" in own and f"{name}.weight" in given), None)
-    if layer is None:
+    layer = first_layer(model)
+    name = f"{layer}.weight"
+    if name not in own or name not in given:
         return
-    name, wanted = f"{layer}.weight", own[f"{layer}.weight"]
-    piece = given[name]
-    if piece.tensor.ndim == 4 and piece.tensor.shape[2:] != wanted.shape[2:]:
+    wanted, piece = own[name], given[name]
+    if (
+        _cuts_patches(model.get_submodule(layer))
+        and piece.tensor.ndim == 4
+        and piece.tensor.shape[2:] != wanted.shape[2:]
+    ):
         old, new = (" × ".join(str(side) for side in shape) for shape in (piece.tensor.shape[2:], wanted.shape[2:]))
         resampled = import_timm().layers.resample_patch_embed(piece.tensor, list(wanted.shape[2:]))
         piece = piece.become(resampled, "interpolated", f"kernel {old} to {new}")
@@ -112,7 +119,10 @@ def fit_kernel(
     if folds and source is None:
         piece = piece.become(fold_kernel(piece.tensor), "folded", "3 channels to 1, by their sum")
     elif folds and source is not None:
-        _check_convolution(model.get_submodule(layer))
+        if not _cuts_patches(model.get_submodule(layer)):
+            raise InputError(
+                "the first convolution overlaps or pads, so the source's normalisation cannot be folded into it."
+            )
         bias = given.get(f"{layer}.bias")
         kernel, shifted = fold_normalised(piece.tensor, None if bias is None else bias.tensor, source, ours)
         piece = piece.become(kernel, "folded", "3 channels to 1, with the source's normalisation")
@@ -121,8 +131,6 @@ def fit_kernel(
     given[name] = piece
 
 
-def _check_convolution(layer: Any) -> None:
-    if tuple(layer.kernel_size) != tuple(layer.stride) or any(layer.padding):
-        raise InputError(
-            "the first convolution overlaps or pads, so the source's normalisation cannot be folded into it."
-        )
+def _cuts_patches(layer: Any) -> bool:
+    """True for a convolution that cuts the image into patches: its stride is its size, and nothing is padded."""
+    return tuple(layer.kernel_size) == tuple(layer.stride) and not any(layer.padding)

@@ -10,7 +10,14 @@ from orthoray.models.audit import PERIODS, AuditRow, LoadAudit
 from orthoray.models.features import Normalisation
 from orthoray.models.folding import SourceNormalisation
 from orthoray.models.rope import periods_of, rope_of
-from orthoray.models.weights.adapting import KERNELS, fit_kernel, fit_positions, mask_biases, split_biases, take_periods
+from orthoray.models.weights.adapting import (
+    first_layer,
+    fit_kernel,
+    fit_positions,
+    mask_biases,
+    split_biases,
+    take_periods,
+)
 from orthoray.models.weights.fitting import Piece, find_piece
 from orthoray.models.weights.layouts import Network, excuse, find_network
 from orthoray.models.weights.reading import Source, describe_config, read_source
@@ -63,7 +70,7 @@ def load_weights(
         layout="timm's filter" if network is None else network.layout.name,
         prefix="" if network is None else network.prefix,
         rows=(*rows, *_unused(source, network, given, rows, model)),
-        licence=_licence(source, network, given, architecture),
+        licence=_licence(source, network, given, architecture, first_layer(model)),
         named=describe_config(source.config),
     ).check()
     broken = [name for name, tensor in filled.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
@@ -159,8 +166,8 @@ def _unused(
 
 
 def _excuse(name: str, common: str | None, tensor: torch.Tensor, network: Network | None, model: nn.Module) -> str:
-    if network is not None and common is None:
-        return "another part of the file"
+    if common is None:
+        return "timm's filter leaves it out" if network is None else "another part of the file"
     if common == PERIODS and periods_of(model) is None and rope_of(model) == "off":
         return "rope: off"
     reason = excuse(common or name)
@@ -171,11 +178,13 @@ def _excuse(name: str, common: str | None, tensor: torch.Tensor, network: Networ
     return reason or ""
 
 
-def _licence(source: Source, network: Network | None, given: dict[str, Piece], architecture: str) -> str | None:
+def _licence(
+    source: Source, network: Network | None, given: dict[str, Piece], architecture: str, layer: str
+) -> str | None:
     """What the source says; else DINOv3's, if names or architecture tell that weights of three channels are Meta's."""
     if source.licence is not None:
         return source.licence
-    kernels = [piece for piece in (given.get(f"{layer}.weight") for layer in KERNELS) if piece is not None]
-    colour = any(source.tensors[kernel.sources[0]].shape[1:2] == (3,) for kernel in kernels)
+    kernel = given.get(f"{layer}.weight")
+    colour = kernel is not None and source.tensors[kernel.sources[0]].shape[1:2] == (3,)
     named = PERIODS in given or (network is not None and "DINOv3" in network.layout.name)
     return "dinov3-license" if colour and (named or "dinov3" in architecture) else None

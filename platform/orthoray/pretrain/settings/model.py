@@ -9,6 +9,7 @@ from pydantic import Field
 from orthoray.config import Auto, StrictModel
 from orthoray.models.backbone import Start
 from orthoray.models.features import Normalisation
+from orthoray.models.folding import SourceNormalisation
 from orthoray.models.rope import Rope
 
 
@@ -24,6 +25,10 @@ class ModelConfig(StrictModel):
         description="File, folder or URL of weights to continue from, or timm:TAG; none = from scratch.",
     )
     rope: Rope = Field(default="on", description="Rotary positions of a DINOv3 network; off: it is blind to position.")
+    source_normalisation: SourceNormalisation | None = Field(
+        default=None,
+        description="Mean and SD per channel that the weights were trained with, folded in: features stay theirs.",
+    )
     start: Start = Field(default="timm", description="Starting values without weights.")
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
     normalisation: Normalisation = Normalisation()
