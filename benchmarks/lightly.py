@@ -31,9 +31,9 @@ import sys, time
 try:
     import torchvision
 except RuntimeError:  # built for another torch; only its declarations are needed
-    import torch
+    from torch import library
     for name in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float limit) -> Tensor")
+        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float limit) -> Tensor")
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
 import lightly_train
