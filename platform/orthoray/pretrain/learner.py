@@ -16,7 +16,7 @@ from orthoray.models.precision import Precision
 from orthoray.pretrain.accumulation import accumulate, batch_term, joint_gradients, parts_of_batch, take
 from orthoray.pretrain.clipping import clip_gradients
 from orthoray.pretrain.config import PretrainConfig
-from orthoray.pretrain.diagnostics import Diagnostics, position_sensitivity
+from orthoray.pretrain.diagnostics import Diagnostics, feature_spread, position_sensitivity
 from orthoray.pretrain.head import DinoHead
 from orthoray.pretrain.losses.gram import gram_teacher_due
 from orthoray.pretrain.masks import PatchMasks
@@ -197,9 +197,7 @@ class Learner:
     @torch.no_grad()
     def _measures(reported: torch.Tensor, tokens: torch.Tensor, koleo: torch.Tensor) -> torch.Tensor:
         loss, entropy, ibot, gram = reported.unbind()
-        unit = nn.functional.normalize(tokens, dim=-1)
-        spread = unit.std(dim=0, correction=0).pow(2).sum().sqrt()
-        return torch.stack([loss, entropy, loss - entropy, spread, koleo, ibot, gram])
+        return torch.stack([loss, entropy, loss - entropy, feature_spread(tokens), koleo, ibot, gram])
 
     def watched(self, views: torch.Tensor | None = None) -> dict[str, float]:
         """What the doctor reads beside `MEASURES`; every worker must call it at the same step.

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 import torch
-import torch.distributed as dist
 
 from orthoray.errors import RunError
 from orthoray.models.flops import VitShape, dino_flops_per_image, peak_flops
 from orthoray.models.precision import Precision
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.learner import MEASURES, Learner, StepValues
+from orthoray.pretrain.losses.workers import as_rank_0, mean_over_workers, world
 
 SHOWN = ("lr", "weight_decay", "teacher_momentum", "teacher_temp")
 """The scheduled values that a row holds."""
@@ -82,10 +82,7 @@ class Meter:
     def _means(self) -> dict[str, float]:
         if self._sum is None:
             raise RuntimeError("no step since the last row")
-        mean = self._sum / self._steps
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(mean)
-            mean /= dist.get_world_size()
+        mean = mean_over_workers(self._sum / self._steps)
         return dict(zip(MEASURES, mean.tolist(), strict=True))
 
 
@@ -114,8 +111,8 @@ class Pace:
         save = (step + 1) % self.save_steps == 0
         log = now - self._logged >= self.log_seconds or step == self._first
         timed = [log, now - self._saved >= self.save_seconds]
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            timed = self._agree(timed, device) if step % AGREE_EVERY == 0 else [False, False]
+        if world() > 1:
+            timed = as_rank_0(timed, device) if step % AGREE_EVERY == 0 else [False, False]
         log, save = timed[0] or save or last, timed[1] or save or last
         if log or save:
             self._logged = now
@@ -124,10 +121,3 @@ class Pace:
     def saved(self) -> None:
         """Tell that the state has just been saved."""
         self._saved = time.monotonic()
-
-    @staticmethod
-    def _agree(mine: list[bool], device: torch.device) -> list[bool]:
-        """Rank 0's decision, on every worker."""
-        flags = torch.tensor(mine, dtype=torch.uint8, device=device)
-        dist.broadcast(flags, src=0)
-        return [bool(flag) for flag in flags.tolist()]

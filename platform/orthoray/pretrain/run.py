@@ -13,7 +13,6 @@ import torch
 from orthoray import storage
 from orthoray.config import to_yaml
 from orthoray.errors import InputError, RunError
-from orthoray.models.adapters import apply_adapter, merge_adapter
 from orthoray.models.audit import LoadAudit
 from orthoray.models.backbone import create_audited, size_options
 from orthoray.models.checkpoint import (
@@ -21,7 +20,6 @@ from orthoray.models.checkpoint import (
     CheckpointCard,
     Provenance,
     card_for,
-    load_checkpoint,
     save_checkpoint,
 )
 from orthoray.models.checks import require_position
@@ -30,6 +28,7 @@ from orthoray.pretrain.config import DataSource, PretrainConfig
 from orthoray.pretrain.plan import Mixture
 from orthoray.pretrain.resources import resolve_resources
 from orthoray.pretrain.runfile import Run
+from orthoray.pretrain.teacher_checkpoint import save_teacher
 from orthoray.pretrain.worker import STATE, Job, train
 from orthoray.progress import clock, outputs, say
 
@@ -228,19 +227,13 @@ def _keep(result: Result, config: PretrainConfig, initial: str, final: str, want
     """
     if result.checkpoint is None:
         raise RunError("training ended without a checkpoint. Give the same command again to go on.")
-    backbone, card = load_checkpoint(initial)
     with result.checkpoint.as_directory() as folder:
         state = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
     steps = int(state["step"])
     if wanted is not None and steps != wanted:
         raise RunError(f"training ended at step {steps} of {wanted}. Give the same command again to go on.")
-    prefix = "backbone."
-    teacher = {key[len(prefix) :]: value for key, value in state["teacher"].items() if key.startswith(prefix)}
-    apply_adapter(backbone, config.adapter).load_state_dict(teacher)
-    merge_adapter(backbone)
-    seen = {"steps": steps, "images_seen": steps * config.batch_size}
-    card = card.model_copy(update={"provenance": card.provenance.model_copy(update=seen)})
-    save_checkpoint(final, backbone, card, to_yaml(config), trainer_state=state)
+    seen, adapter = steps * config.batch_size, config.adapter
+    save_teacher(final, state["teacher"], initial, adapter, steps, seen, to_yaml(config), trainer_state=state)
 
 
 def _tell(out: str, final: str, sources: list[DataSource]) -> str:

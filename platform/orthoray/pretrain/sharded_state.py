@@ -19,6 +19,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from orthoray.errors import InputError
+from orthoray.pretrain.losses.workers import rank, world
 from orthoray.pretrain.parallel import bare
 
 State = dict[str, torch.Tensor]
@@ -55,7 +56,7 @@ def full_optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, State]:
     for name, parameter in _named(optimiser).items():
         if parameter in optimiser.state:
             found[name] = _collect(optimiser.state[parameter])
-    return found if _rank() == 0 else {}
+    return found if rank() == 0 else {}
 
 
 def load_full_optimiser_state(optimiser: torch.optim.Optimizer, state: Mapping[str, State]) -> None:
@@ -82,7 +83,7 @@ def _collect(tensors: Mapping[str, torch.Tensor]) -> State:
     found: State = {}
     for name, value in tensors.items():
         whole = value.full_tensor() if isinstance(value, DTensor) else value
-        if _rank() == 0:
+        if rank() == 0:
             found[name] = whole.detach().to("cpu", copy=True)
     return found
 
@@ -90,13 +91,13 @@ def _collect(tensors: Mapping[str, torch.Tensor]) -> State:
 def _spread(whole: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
     """Rank 0's ``whole`` in the layout of ``like``: its shard, or all of it."""
     device = like.device
-    if whole is None or _rank() != 0:
+    if whole is None or rank() != 0:
         whole = torch.empty(like.shape, dtype=like.dtype, device=device)
     else:
         whole = whole.to(device=device, dtype=like.dtype)
     if isinstance(like, DTensor):
         return distribute_tensor(whole.contiguous(), like.device_mesh, like.placements)
-    if _workers() > 1:
+    if world() > 1:
         return _broadcast(whole)
     return whole.clone()
 
@@ -147,22 +148,14 @@ def _foreign(named: Mapping[str, nn.Parameter], state: Mapping[str, State]) -> s
 
 def _agree(check: Callable[[], str | None]) -> None:
     """Raise on all workers what rank 0 finds wrong."""
-    problem = _from_rank_0(check() if _rank() == 0 else None)
+    problem = _from_rank_0(check() if rank() == 0 else None)
     if problem:
         raise InputError(f"the checkpoint to resume from is of another architecture ({problem}). Give another `out`.")
 
 
 def _from_rank_0(value: Any) -> Any:
-    if _workers() == 1:
+    if world() == 1:
         return value
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
-
-
-def _workers() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _rank() -> int:
-    return dist.get_rank() if _workers() > 1 else 0

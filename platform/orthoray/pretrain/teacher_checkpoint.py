@@ -1,8 +1,9 @@
-"""The teacher's backbone as a checkpoint folder, without the state that training needs."""
+"""The teacher's backbone as a checkpoint folder: light ones for probes, and the one that a run ends with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -26,6 +27,7 @@ def save_teacher(
     steps: int,
     images_seen: int,
     config_yaml: str = "",
+    trainer_state: dict[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint folder; it appears at ``uri`` only when it is complete.
 
@@ -37,6 +39,7 @@ def save_teacher(
         steps: done so far, for the card.
         images_seen: so far, for the card.
         config_yaml: the run's configuration.
+        trainer_state: see `orthoray.models.checkpoint.save_checkpoint`.
     """
     backbone, card = load_checkpoint(initial)
     weights = {key.removeprefix(PREFIX): value for key, value in teacher.items() if key.startswith(PREFIX)}
@@ -44,7 +47,7 @@ def save_teacher(
     merge_adapter(backbone)
     seen = {"steps": steps, "images_seen": images_seen}
     card = card.model_copy(update={"provenance": card.provenance.model_copy(update=seen)})
-    save_checkpoint(uri, backbone, card, config_yaml)
+    save_checkpoint(uri, backbone, card, config_yaml, trainer_state)
 
 
 def light_checkpoint(run: str, step: int) -> str:

@@ -20,6 +20,7 @@ from orthoray.models.precision import Precision, resolve_precision
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.feed import Share, readable, stream
 from orthoray.pretrain.learner import Learner, step_values
+from orthoray.pretrain.losses.workers import as_rank_0
 from orthoray.pretrain.masks import PatchMasks, block_masks
 from orthoray.pretrain.meter import Meter, Pace, meter_for
 from orthoray.pretrain.photometric import Photometric
@@ -129,12 +130,8 @@ def _must_stop(job: Job, device: torch.device, rank: int) -> bool:
     """The driver's decision, asked for by rank 0 and the same on every worker."""
     import ray
 
-    flag = torch.zeros(1, dtype=torch.uint8, device=device)
-    if rank == 0:
-        flag.fill_(bool(ray.get(job.mailbox.stopping.remote())))
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.broadcast(flag, src=0)
-    return bool(flag.item())
+    asked = rank == 0 and bool(ray.get(job.mailbox.stopping.remote()))
+    return as_rank_0([asked], device)[0]
 
 
 def _masks(config: PretrainConfig, learner: Learner, step: int, share: Share) -> PatchMasks | None:

@@ -40,6 +40,15 @@ def mean_over_workers(value: torch.Tensor) -> torch.Tensor:
     return sum_over_workers(value).div_(world())
 
 
+def as_rank_0(flags: list[bool], device: torch.device) -> list[bool]:
+    """Rank 0's ``flags``, on every worker; as many everywhere."""
+    if world() == 1:
+        return flags
+    found = torch.tensor(flags, dtype=torch.uint8, device=device)
+    dist.broadcast(found, src=0)
+    return [bool(flag) for flag in found.tolist()]
+
+
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     """Rows of all workers, in the order of their ranks, with gradient.
 
