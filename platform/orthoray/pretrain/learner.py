@@ -209,7 +209,8 @@ class Learner:
         row = self.watch.row(self.objective.centres["views"].value if centred else None)
         row |= {f"grad_norm_{part}": float(norm) for part, norm in self.norms.items()}
         patch: Any = getattr(getattr(self.teacher.backbone, "patch_embed", None), "patch_size", None)
-        if views is not None and patch is not None:
+        whole = self.plan.strategy != "fsdp2"  # a part of a sharded network cannot be called by itself
+        if views is not None and patch is not None and whole:
             draw = torch.Generator().manual_seed(self.config.seed)
             found = position_sensitivity(self.teacher.backbone, views[:8], int(patch[0]), draw)
             row["position_sensitivity"] = float(found)
