@@ -59,7 +59,8 @@ def write(file: Path, shape: tuple[int, int], syntax: UID, modality: str, seed: 
     made = FileDataset(str(file), {}, file_meta=meta, preamble=b"\0" * 128)
     made.SOPClassUID, made.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     made.StudyInstanceUID, made.SeriesInstanceUID = generate_uid(), generate_uid()
-    made.PatientID, made.Modality, made.PhotometricInterpretation = "phantom", modality, "MONOCHROME2"
+    patient = seed if modality == "DX" else seed // SLICES_PER_FILM
+    made.PatientID, made.Modality, made.PhotometricInterpretation = f"phantom-{patient}", modality, "MONOCHROME2"
     made.BodyPartExamined = "KNEE"
     made.Rows, made.Columns, made.SamplesPerPixel = *shape, 1
     made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0

@@ -24,7 +24,7 @@ from orthoray.data.decoder import decoder, in_batches
 from orthoray.data.prepare import Treatment, Want, prepare
 
 ROUNDS, MIX, SHORT_SIDE = 5, 2, 512
-SMALL, LARGE = 4, 44
+SMALL, LARGE = 4, 80
 CARD = """
 name: speed
 title: Films and slices

@@ -3,10 +3,17 @@
 import pytest
 import torch
 from tests.models.checkpoints import FAMILIES, network
+from torch import nn
 
 from orthoray.errors import InputError
 from orthoray.models import create_backbone, forward_tokens
-from orthoray.models.checks import deviation, require_position, same_features, shuffled_patch_check
+from orthoray.models.checks import (
+    deviation,
+    position_sensitivity,
+    require_position,
+    same_features,
+    shuffled_patch_check,
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -34,16 +41,16 @@ def test_a_vit_that_lost_its_positions_is_blind():
 def test_the_check_shuffles_whole_patches_and_leaves_the_network_as_it_was():
     """A mean of patch contents must not change; a mode and gradients must not either."""
 
-    class Mean(torch.nn.Module):
+    class Mean(nn.Module):
         def __init__(self):
             super().__init__()
-            self.kernel = torch.nn.Parameter(torch.randn(4, 1, 8, 8))
-            self.patch_embed = torch.nn.Module()
+            self.kernel = nn.Parameter(torch.randn(4, 1, 8, 8))
+            self.patch_embed = nn.Module()
             self.patch_embed.patch_size, self.patch_embed.img_size = (8, 8), (32, 32)
             self.num_prefix_tokens = 1
 
         def forward_features(self, x):
-            patches = torch.nn.functional.conv2d(x, self.kernel, stride=8).square().flatten(2).transpose(1, 2)
+            patches = nn.functional.conv2d(x, self.kernel, stride=8).square().flatten(2).transpose(1, 2)
             return torch.cat((patches.mean(dim=1, keepdim=True), patches), dim=1)
 
     mean = Mean().train()
@@ -84,3 +91,35 @@ def test_a_network_from_scratch_with_tiny_layer_scales_is_as_good_as_blind():
     torch.manual_seed(0)
     name, sizes = FAMILIES["dinov3"]
     assert shuffled_patch_check(create_backbone(name, **sizes).eval()) < 1e-3
+
+
+def backbone_of(name="vit_tiny_patch16_224", side=64, **kwargs):
+    torch.manual_seed(0)
+    return create_backbone(name, img_size=side, **kwargs).eval()
+
+
+def test_a_backbone_without_positions_is_blind_and_no_other():
+    images = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    backbone, draw = backbone_of(depth=3), torch.Generator().manual_seed(2)
+    assert 1e-3 < float(position_sensitivity(backbone, images, 16, draw)) < 1.0
+    nn.init.zeros_(backbone.pos_embed)
+    assert float(position_sensitivity(backbone, images, 16, draw)) < 1e-5
+
+
+def test_a_shuffled_patch_holds_the_same_pixels():
+    """An embedding of means, position by position, sees every tile once and in another place."""
+
+    class Tiles(nn.Module):
+        num_prefix_tokens = 1
+
+        def forward_features(self, x):
+            means = nn.functional.avg_pool2d(x, (8, 8)).flatten(1)
+            self.seen = means
+            return torch.stack([means, means], dim=1)
+
+    images = torch.rand(2, 1, 16, 24, generator=torch.Generator().manual_seed(0))
+    model = Tiles()
+    before = nn.functional.avg_pool2d(images, 8).flatten(1)
+    position_sensitivity(model, images, 8, torch.Generator().manual_seed(0))
+    assert not torch.equal(model.seen, before)
+    torch.testing.assert_close(model.seen.sort(dim=1).values, before.sort(dim=1).values)

@@ -9,19 +9,16 @@ from tests.pretrain.diagnostics_workers import PROTOTYPES, STEPS, answers, work
 from tests.pretrain.two_workers import crops, learner_for, values
 from torch import multiprocessing, nn
 
-from orthoray.models import create_backbone
+from orthoray.models.checks import position_sensitivity
 from orthoray.pretrain.diagnostics import (
     Diagnostics,
     PrototypeUsage,
     RecentFeatures,
     entropy,
-    entropy_share,
     feature_spread,
-    position_sensitivity,
     rankme,
     student_teacher_kl,
 )
-from orthoray.pretrain.gradients import gradient_norms, module_of, silent_parameters
 from orthoray.pretrain.losses.chunked_targets import chunked_targets
 from orthoray.pretrain.losses.dino import Centre
 
@@ -34,7 +31,6 @@ def test_entropy_is_that_of_the_definition_and_reaches_its_ends():
     assert float(entropy(targets)) == pytest.approx(golden, rel=1e-6)
     assert float(entropy(torch.full((3, 64), 1 / 64))) == pytest.approx(math.log(64), rel=1e-6)
     assert float(entropy(torch.eye(4))) == 0.0
-    assert entropy_share(math.log(64) / 2, 64) == pytest.approx(0.5)
 
 
 def test_kl_is_that_of_the_definition_and_zero_for_equals():
@@ -132,81 +128,6 @@ def test_the_ring_keeps_the_newest_rows():
         assert kept == stream[max(0, end - 5) : end, 0].tolist()
 
 
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        ("backbone.pos_embed", "backbone.tokens"),
-        ("backbone.patch_embed.proj.weight", "backbone.patch_embed"),
-        ("backbone.blocks.3.attn.qkv.weight", "backbone.blocks.3"),
-        ("backbone.stages.1.blocks.2.conv.weight", "backbone.stages.1"),
-        ("backbone.norm.bias", "backbone.norm"),
-        ("head.mlp.0.bias", "head.mlp"),
-        ("head.prototypes", "head.prototypes"),
-        ("patch_head.mlp.2.weight", "patch_head.mlp"),
-        ("mask_token", "mask_token"),
-    ],
-)
-def test_parameters_belong_to_a_part(name, part):
-    assert module_of(name) == part
-
-
-def test_gradient_norms_of_the_parts_add_up_to_that_of_the_network(config_of):
-    network = learner_for(config_of()).network
-    assert gradient_norms(network) == {}
-    found = network([crops(0)[0]])
-    (found.scores.square().sum() + found.tokens.sum()).backward()
-    norms = gradient_norms(network)
-    assert {"backbone.tokens", "backbone.blocks.0", "backbone.blocks.1", "head.mlp", "head.prototypes"} <= set(norms)
-    whole = math.sqrt(sum(float(p.grad.double().square().sum()) for p in network.parameters() if p.grad is not None))
-    assert math.sqrt(sum(float(norm) ** 2 for norm in norms.values())) == pytest.approx(whole, rel=1e-5)
-    block = [p.grad for name, p in network.named_parameters() if name.startswith("backbone.blocks.1.")]
-    golden = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in block))
-    assert float(norms["backbone.blocks.1"]) == pytest.approx(golden, rel=1e-5)
-
-
-def test_parameters_without_any_gradient_are_silent(config_of):
-    network = learner_for(config_of()).network
-    nn.init.constant_(network.head.mlp[0].bias, -1e3)  # nothing passes the activation behind it
-    nn.init.ones_(network.head.mlp[-1].bias)
-    network([crops(0)[0]]).scores.square().sum().backward()
-    silent = silent_parameters(network)
-    assert {"head.mlp.0.weight", "head.mlp.0.bias"} <= set(silent)
-    assert "backbone.blocks.0.attn.qkv.weight" in silent
-    assert "head.prototypes" not in silent
-
-
-def backbone_of(name="vit_tiny_patch16_224", side=64, **kwargs):
-    torch.manual_seed(0)
-    return create_backbone(name, img_size=side, **kwargs).eval()
-
-
-def test_a_backbone_without_positions_is_blind_and_no_other():
-    images = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
-    backbone, draw = backbone_of(depth=3), torch.Generator().manual_seed(2)
-    assert 1e-3 < float(position_sensitivity(backbone, images, 16, draw)) < 1.0
-    nn.init.zeros_(backbone.pos_embed)
-    assert float(position_sensitivity(backbone, images, 16, draw)) < 1e-5
-
-
-def test_a_shuffled_patch_holds_the_same_pixels():
-    """An embedding of means, position by position, sees every tile once and in another place."""
-
-    class Tiles(nn.Module):
-        num_prefix_tokens = 1
-
-        def forward_features(self, x):
-            means = nn.functional.avg_pool2d(x, (8, 8)).flatten(1)
-            self.seen = means
-            return torch.stack([means, means], dim=1)
-
-    images = torch.rand(2, 1, 16, 24, generator=torch.Generator().manual_seed(0))
-    model = Tiles()
-    before = nn.functional.avg_pool2d(images, 8).flatten(1)
-    position_sensitivity(model, images, 8, torch.Generator().manual_seed(0))
-    assert not torch.equal(model.seen, before)
-    torch.testing.assert_close(model.seen.sort(dim=1).values, before.sort(dim=1).values)
-
-
 def test_a_row_of_one_worker(tmp_path):
     watch = Diagnostics(PROTOTYPES, 6, CPU, window=3, rows=64)
     for step in range(STEPS):
@@ -246,7 +167,6 @@ def test_measuring_changes_nothing_that_learns(config_of):
                     seen = learner.teacher([crops(step)[0]])
                 watch.add(torch.softmax(seen.scores, dim=-1), seen.scores, seen.tokens)
                 watch.row(learner.objective.centres["views"].value)
-                gradient_norms(learner.network)
                 position_sensitivity(learner.teacher.backbone, crops(step)[0], 8, draw)
         found.append(learner.network.state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -6,7 +6,8 @@ import torch
 from tests.pretrain.two_workers import learner_for
 from torch import nn
 
-from orthoray.pretrain.diagnostics import Diagnostics, position_sensitivity
+from orthoray.models.checks import position_sensitivity
+from orthoray.pretrain.diagnostics import Diagnostics
 from orthoray.pretrain.doctor import Doctor
 from orthoray.pretrain.doctor_facts import Facts
 from orthoray.pretrain.learner import MEASURES, step_values

@@ -206,12 +206,6 @@ def blocks_of(backbone: nn.Module) -> list[nn.Module]:
     return [block for stage in stages for block in stage.blocks]
 
 
-def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """Numbers of parameters that learn, and of all."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
-    return sum(size for size, learns in sizes if learns), sum(size for size, _ in sizes)
-
-
 def _add_lora(blocks: list[nn.Module], options: AdapterOptions) -> None:
     targets = set(options.targets)
     chosen = tuple(bool({part, "qkv"} & targets) for part in "qkv")

@@ -1,17 +1,14 @@
-"""Measures by which collapse shows itself: of a step, of a set of features, of a backbone.
+"""Measures by which collapse shows itself: of a step and of a set of features.
 
 Tensors in, scalar tensors out, on the device of the input; nothing here waits for the device but `Diagnostics.row`,
-whose measures are those of all workers. Gradients are in `orthoray.pretrain.gradients`.
+whose measures are those of all workers.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
-from orthoray.models.features import forward_tokens
 from orthoray.pretrain.losses.chunked_targets import ChunkedTargets, target_measures
 from orthoray.pretrain.losses.workers import max_over_workers, mean_over_workers, sum_over_workers
 
@@ -69,32 +66,6 @@ def rankme(features: torch.Tensor, centred: bool = False) -> torch.Tensor:
     values = torch.linalg.eigvalsh(gram).clamp_min(0.0).sqrt()
     shares = values / values.sum().clamp_min(torch.finfo(torch.float64).tiny) + RANKME_EPSILON
     return torch.exp(-(shares * shares.log()).sum()).clamp_min(1.0).float()
-
-
-@torch.no_grad()
-def position_sensitivity(
-    backbone: nn.Module, images: torch.Tensor, patch: int, generator: torch.Generator
-) -> torch.Tensor:
-    """Relative change of the class token when the patches of an image change places: mean ‖Δ‖ / ‖token‖.
-
-    A ViT whose position embedding is lost, or does not reach its output, gives nothing but rounding (1e-6 in float32),
-    a sound one 1e-2 and more. Call it outside of autocast with a backbone in evaluation mode.
-
-    Args:
-        backbone: a timm backbone.
-        images: (B, C, H, W) float32 normalised images that are not blank.
-        patch: side of the tiles that change places; H and W are multiples of it.
-        generator: source of the one permutation, on the CPU.
-    """
-    batch, channels, height, width = images.shape
-    rows, columns = height // patch, width // patch
-    tiles = images.reshape(batch, channels, rows, patch, columns, patch).transpose(3, 4).flatten(2, 3)
-    order = torch.randperm(rows * columns, generator=generator).to(images.device)
-    shuffled = tiles[:, :, order].reshape(batch, channels, rows, columns, patch, patch).transpose(3, 4)
-    before = forward_tokens(backbone, images)[0].float()
-    after = forward_tokens(backbone, shuffled.reshape(images.shape))[0].float()
-    change: torch.Tensor = (before - after).norm(dim=-1) / before.norm(dim=-1).clamp_min(1e-12)
-    return change.mean()
 
 
 class PrototypeUsage:
@@ -210,11 +181,6 @@ class Diagnostics:
         numbers = torch.stack([used, perplexity, *mean_over_workers(torch.stack(list(own.values())))]).tolist()
         row = dict(zip(("prototypes_used", "assignment_perplexity", *own), numbers, strict=True))
         return {**row, "rankme_rows": float(len(tokens))}
-
-
-def entropy_share(value: float, prototypes: int) -> float:
-    """An entropy in nats as a share of the largest, ln K: 1 = uniform."""
-    return value / math.log(prototypes)
 
 
 def _sampled(scores: torch.Tensor) -> torch.Tensor:

@@ -11,12 +11,13 @@ from torch import nn
 
 from orthoray.errors import InputError
 from orthoray.models.adapters import apply_adapter
+from orthoray.models.checks import position_sensitivity
 from orthoray.models.features import forward_tokens
 from orthoray.models.precision import Precision
 from orthoray.pretrain.accumulation import accumulate, batch_term, joint_gradients, parts_of_batch, take
 from orthoray.pretrain.clipping import clip_gradients
 from orthoray.pretrain.config import PretrainConfig
-from orthoray.pretrain.diagnostics import Diagnostics, feature_spread, position_sensitivity
+from orthoray.pretrain.diagnostics import Diagnostics, feature_spread
 from orthoray.pretrain.head import DinoHead
 from orthoray.pretrain.losses.gram import gram_teacher_due
 from orthoray.pretrain.masks import PatchMasks

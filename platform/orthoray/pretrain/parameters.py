@@ -106,19 +106,6 @@ def parameter_groups(
     return list(groups.values())
 
 
-def describe_groups(groups: list[dict[str, Any]]) -> str:
-    """One line for each group: part, factor of the learning rate, decay, tensors, parameters, first name."""
-    lines = []
-    for group in groups:
-        size = sum(parameter.numel() for parameter in group["params"])
-        kind = "decays" if group["decays"] else "no decay"
-        lines.append(
-            f"{group['part']:<16} lr × {group['lr_scale']:<8.4g} {kind:<9} {len(group['names']):>4} tensors "
-            f"{size:>12,} parameters  {group['names'][0]}{' …' if len(group['names']) > 1 else ''}"
-        )
-    return "\n".join(lines)
-
-
 def hold(optimiser: torch.optim.Optimizer, backbone: bool, prototypes: bool) -> None:
     """Drop gradients, so that a step leaves these parameters, and their moments, as they are. Call before clipping.
 

@@ -244,7 +244,7 @@ def _tell(out: str, final: str, sources: list[DataSource]) -> str:
         last = history[-1]
         say(f"  {last['step']:,} steps in {clock(last['seconds'])}, loss {last['loss']:.3f}")
     files = {"checkpoint": final, "before": storage.join(out, "initial"), "history": storage.join(out, "history.jsonl")}
-    uris = ", ".join(source.uri for source in sources)
+    uris = ", ".join(dict.fromkeys(source.uri for source in sources))  # once, however many selections of it
     study = f"orthoray study study_full datasets='[{uris}]' pretrain_run={out} out={out}-study"
     outputs(files, next_step=study)
     return final
