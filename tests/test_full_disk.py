@@ -20,12 +20,12 @@ facts:
 """
 
 
-def on_a_small_disk(folder, command, size="2m"):
+def on_a_small_disk(folder, command, size="2m", limit_s=200):
     """Run a shell command that sees a disk of ``size`` at ``folder``; skips where this is not allowed."""
     inner = f"mount -t tmpfs -o size={size} none {folder} || exit 77; {command}"
     if shutil.which("unshare") is None:
         pytest.skip("no `unshare` on this machine")
-    done = subprocess.run(["unshare", "-m", "sh", "-c", inner], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(["unshare", "-m", "sh", "-c", inner], capture_output=True, text=True, timeout=limit_s)
     if done.returncode == 77 or "unshare failed" in done.stderr:
         pytest.skip("mounting a small disk is not allowed here")
     return done

@@ -49,6 +49,17 @@ def test_json_for_programs_and_overrides_as_everywhere(config_file):
     assert any("head.prototypes 65,536 is more than the 9,000 images" in line for line in found["warnings"])
 
 
+def test_a_convolutional_network_is_planned_too(config_file):
+    """timm takes no img_size for it, and its arithmetic is counted."""
+    network = ["model.backbone=convnext_atto", "model.kwargs={}", "--gpu", "H100", "--images-per-core", "100", "--json"]
+    done = orthoray(str(config_file), *network)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["memory"] is None
+    assert found["flops"]["executed"] == found["flops"]["nominal"] > 1e9
+    assert any("counted operation by operation" in line for line in found["assumed"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -25,6 +25,10 @@ class RunError(OrthoRayError):
     exit_code = 1
 
 
+class StoppedError(RunError):
+    """Somebody or something asked the work to stop; the same command goes on with it. Exit status 1."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the choice nearest to ``name``, or an empty string if none is near."""
     pool = [str(choice) for choice in choices]
@@ -35,10 +39,15 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f" Did you mean '{found[0]}'?" if found else ""
 
 
+def is_full_disk(error: BaseException) -> bool:
+    """Did the disk, or the share of it that the user may fill, run out of space?"""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def describe_os_error(error: OSError) -> str | None:
     """Explain the system errors that users can mend (full disk, no permission); None for any other."""
     where = f" at {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full_disk(error):
         return (
             f"the disk is full{where}. Nothing half-written was left in place: "
             "free some space and give the same command again."

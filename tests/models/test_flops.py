@@ -5,7 +5,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from orthoray.models import create_backbone
-from orthoray.models.flops import VitShape, dino_flops_per_image
+from orthoray.models.flops import VitShape
 
 
 @pytest.mark.parametrize(("side", "patch"), [(32, 8), (64, 16)])
@@ -24,11 +24,3 @@ def test_formula_holds_for_registers_rope_and_gated_mlps(family):
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.inference_mode():
         model.forward_features(torch.rand(1, 1, 64, 64))
     assert VitShape.of(model).forward_flops(64) == pytest.approx(counter.get_total_flops(), rel=0.01)
-
-
-def test_a_dino_step_counts_teacher_once_and_student_three_times():
-    shape = VitShape(depth=2, width=32, patch=8, prefix_tokens=1, mlp_width=128)
-    large, small = shape.forward_flops(32), shape.forward_flops(16)
-    assert dino_flops_per_image(shape, 32, 2, 16, 4, 7.0) == pytest.approx(
-        2 * large + 3 * (2 * large + 4 * small) + 20 * 7.0
-    )

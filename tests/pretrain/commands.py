@@ -10,7 +10,14 @@ import subprocess
 import sys
 import time
 
-LIMIT_S = 280
+import torch
+from safetensors.torch import load_file
+
+from orthoray.pretrain.states import saved_states
+
+LIMIT_S = 600
+STEPS, EVERY = 400, 100
+"""Length of the runs that tests share, and after how many steps they save."""
 
 
 class Command:
@@ -58,11 +65,11 @@ class Command:
             time.sleep(0.05)
         return found
 
-    def kill_worker(self):
-        """SIGKILL the process in which rank 0 trains."""
+    def worker(self):
+        """The process in which rank 0 trains."""
         workers = [item for item in self._members() if "RayTrainWorker" in " ".join(item.cmdline())]
         assert len(workers) == 1, [item.cmdline() for item in self._members()]
-        workers[0].kill()
+        return workers[0]
 
     def interrupt(self):
         """Ctrl-C, which a terminal sends to the whole group of processes in front."""
@@ -91,11 +98,28 @@ def run(folder, *arguments):
 
 
 def committed(out):
-    """Step of the newest checkpoint that Ray Train has taken in; 0 = none yet."""
-    file = out / "train" / "checkpoint_manager_snapshot.json"
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return max(item["metrics"]["step"] for item in json.loads(file.read_text())["checkpoint_results"])
-    return 0
+    """Step of the newest state that is whole; 0 = none yet."""
+    return max((saved.step for saved in saved_states(str(out))), default=0)
+
+
+def mlflow_run(out):
+    """(run, [(step, loss)] in the order of logging) of a run folder."""
+    from mlflow import MlflowClient
+
+    note = json.loads((out / "mlflow_run.json").read_text())
+    client = MlflowClient(note["tracking_uri"])
+    logged = client.get_metric_history(note["run_id"], "loss")
+    return client.get_run(note["run_id"]), sorted(logged, key=lambda item: (item.timestamp, item.step))
+
+
+def weights(folder):
+    """The tensors of a checkpoint folder."""
+    return load_file(folder / "model.safetensors")
+
+
+def same(one, other):
+    """True if two mappings hold the same tensors, bit by bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def contents(folder):

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
+from tests.pretrain.commands import EVERY, STEPS, run
 
 from orthoray import storage
 from orthoray.config import parse_config
@@ -105,3 +107,24 @@ def config_of():
 def tiny_dataset(tmp_path_factory):
     """A dataset of 32 images in five row groups of two files."""
     return write_dataset(tmp_path_factory.mktemp("tiny") / "dataset")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A folder with a dataset and a configuration, with relative paths as a user writes them."""
+    place = tmp_path_factory.mktemp("runs")
+    write_dataset(place / "dataset")
+    saved = {"every_steps": EVERY, "every_seconds": 600.0}
+    made = tiny_values(steps=STEPS, log_every_seconds=0.0005, checkpoint=saved)
+    (place / "config.yaml").write_text(yaml.safe_dump(made))
+    return place
+
+
+@pytest.fixture(scope="session")
+def whole(folder):
+    """The run folder of a run that nothing disturbed."""
+    status, shown = run(folder, "config.yaml", "out=whole")
+    assert status == 0, shown
+    assert f"{STEPS} steps of 8 = 3,200 images = 100.0 epochs" in shown
+    assert f"{STEPS} steps in" in shown
+    return folder / "whole"

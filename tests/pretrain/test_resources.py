@@ -40,3 +40,16 @@ def test_a_run_that_would_wait_for_ever_is_refused(resources, cpus, gpus):
 
 def test_auto_never_reserves_next_to_nothing():
     assert resolve_resources(config(16, workers=4), 2, 0).cpus_per_worker == LEAST_CPUS
+
+
+def test_fewer_workers_may_do_only_if_each_number_shares_the_batch_evenly():
+    made = resolve_resources(config(24, workers=4, least_workers=1, cpus_per_worker=1.0), 2, 0)
+    assert (made.workers, made.least_workers) == (4, 1)  # one of them has room now
+    with pytest.raises(InputError, match=r"16 cannot be shared evenly by 3 workers.*give a multiple of 12"):
+        config(16, workers=4, least_workers=1)
+    with pytest.raises(InputError, match=r"least_workers 3 is more than resources\.workers 2"):
+        config(12, workers=2, least_workers=3)
+    with pytest.raises(InputError, match=r"multiple of 12"):
+        resolve_resources(config(16, least_workers=1), 8, 0)
+    with pytest.raises(InputError, match=r"2 worker\(s\) × 1 CPUs \+ 1"):
+        resolve_resources(config(24, workers=4, least_workers=2, cpus_per_worker=1.0), 2, 0)

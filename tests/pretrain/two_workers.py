@@ -58,7 +58,7 @@ def work(rank, world, init_file, configs, out):
 def _steps(config, rank, world):
     """Weights and measures after three steps."""
     learner = learner_for(config)
-    meter = Meter(BATCH, 0.0, 0.0)
+    meter = Meter(BATCH)
     for step in range(3):
         views, details = crops(step)
         meter.add(learner.step(share_of(views, 2, rank, world), share_of(details, 2, rank, world), values()))
@@ -72,7 +72,7 @@ def _decisions(rank, world):
     """Only rank 0 finds that it is time to log, and only the last rank's loss is not finite."""
     pace = Pace(log_seconds=-1.0 if rank == 0 else 1e9, save_seconds=1e9, save_steps=5, first=0)
     found = {"due": [pace.due(step, last=step == 9, device=CPU) for step in range(10)]}
-    meter = Meter(BATCH, 0.0, 0.0)
+    meter = Meter(BATCH)
     meter.add(torch.full((len(MEASURES),), float("nan") if rank == world - 1 else 1.0))
     try:
         meter.row(4, values())

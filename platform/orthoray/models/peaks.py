@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Peaks(NamedTuple):
-    """Dense matrix products, FLOP/s: in bf16, and of float32 numbers by TF32 and without it. 0 = it has no such unit."""
+    """Dense matrix products, FLOP/s: in bf16, and of float32 numbers by TF32 and without it. 0 = no such unit."""
 
     bf16: float
     tf32: float
@@ -38,6 +38,7 @@ GPU_PEAKS = {
 }
 """By the words of the driver's name, from NVIDIA's data sheets of these products, without sparsity; SXM parts where
 nothing else is said. Data sheets that print figures with sparsity alone (H100, H200, L4) are halved."""
+
 
 def gpu_peak(name: str, unit: str) -> float:
     """Peak FLOP/s of a GPU, 0.0 if it is not known: utilisation is then shown as 0 rather than guessed.

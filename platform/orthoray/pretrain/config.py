@@ -67,10 +67,7 @@ class PretrainConfig(StrictModel):
     def _consistent(self) -> PretrainConfig:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give exactly one of `epochs` and `steps`")
-        if self.resources.workers != "auto" and self.batch_size % self.resources.workers:
-            raise ValueError(
-                f"batch_size {self.batch_size} cannot be shared evenly by {self.resources.workers} workers"
-            )
+        self.resources.require_even_shares(self.batch_size)
         if self.crops.global_size != self.model.img_size:
             raise ValueError(
                 f"crops.global_size ({self.crops.global_size}) and model.img_size ({self.model.img_size}) must be equal"

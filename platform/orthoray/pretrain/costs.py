@@ -1,8 +1,8 @@
 """What a step costs per image: arithmetic, by the formula of a ViT and its heads or counted operation by operation.
 
-FLOPs are those of matrix products, two per multiply-add. *Nominal* counts every residual branch once, whatever is
-dropped; *executed* leaves out what stochastic depth really skips; *hardware* adds what is computed again to save
-memory. Model FLOPs utilisation (MFU) is nominal or executed, never hardware.
+FLOPs are those of matrix products, two per multiply-add. *Nominal* is what the objective asks for, whatever a run does
+to fit into memory: one forward pass of the teacher, three of the student. *Executed* is what is really computed: with
+what is computed again to save memory, without gradients that nobody needs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from orthoray.models.backbone import create_backbone
+from orthoray.models.features import forward_tokens
 from orthoray.models.flops import VitShape
 
 
@@ -31,7 +32,11 @@ class HeadShape:
 
     def forward_flops(self) -> float:
         """FLOPs of one token: 2·(D·h + (layers - 2)·h² + h·b + b·K), with one layer 2·(D·b + b·K)."""
-        return 2.0 * (self._weights() + self.bottleneck * self.prototypes)
+        return 2.0 * self._weights() + self.score_flops()
+
+    def score_flops(self) -> float:
+        """FLOPs of one bottleneck's scores against all prototypes: 2·b·K."""
+        return 2.0 * self.bottleneck * self.prototypes
 
     def parameters(self) -> int:
         """Weights, biases and prototypes."""
@@ -45,28 +50,17 @@ class HeadShape:
 
 @dataclass(frozen=True)
 class StepFlops:
-    """FLOPs of one image in one step, by where they arise; see the module's text for the three sums."""
+    """FLOPs of one image in one step: nominal ones by where they arise, and all that are executed."""
 
-    teacher: float
-    student: float
-    heads: float
-    skipped: float = 0.0
-    recomputed: float = 0.0
+    teacher: float = 0.0
+    student: float = 0.0
+    heads: float = 0.0
+    executed: float = 0.0
 
     @property
     def nominal(self) -> float:
         """All that the objective asks for."""
         return self.teacher + self.student + self.heads
-
-    @property
-    def executed(self) -> float:
-        """What is left once stochastic depth skips its share of the student."""
-        return self.nominal - self.skipped
-
-    @property
-    def hardware(self) -> float:
-        """What the device does."""
-        return self.executed + self.recomputed
 
 
 @dataclass(frozen=True)
@@ -81,9 +75,13 @@ class StepShape:
         head: of the class tokens.
         patch_head: of the masked patches (iBOT); None = no such loss.
         masked: masked patches of an image, expected, over all global crops.
-        dropped: share of the student's residual branches that is skipped, not only masked, by stochastic depth.
-        recomputed: share of the student's blocks that are computed again in the backward pass.
+        global_adapted: forward pass of the backbone with its adapter; None = without any.
+        global_learning: forward and backward pass of the student as they are executed; None = three forward passes.
+        local_learning: the same on one local crop.
         gram: share of the run in which a Gram teacher sees the global crops too.
+        score_passes: how often the teacher's scores are computed.
+        spread_first: the student's global crops are forwarded once more beforehand, for a loss of the whole batch.
+        scored: heads score in that pass too.
     """
 
     global_flops: float
@@ -93,25 +91,39 @@ class StepShape:
     head: HeadShape
     patch_head: HeadShape | None = None
     masked: float = 0.0
-    dropped: float = 0.0
-    recomputed: float = 0.0
+    global_adapted: float | None = None
+    global_learning: float | None = None
+    local_learning: float | None = None
     gram: float = 0.0
+    score_passes: int = 1
+    spread_first: bool = False
+    scored: bool = True
 
     def flops(self) -> StepFlops:
         """FLOPs per image: teacher G·F(g), student 3·(G·F(g) + n·F(l)), heads (3·(G + n) + G)·H + 4·m·H'.
 
         A Gram teacher costs as much as the teacher. F: forward pass of the backbone, H and H' of a head for one token,
-        m masked patches. A student's pass costs thrice its forward pass, once more where it is recomputed.
+        m masked patches. Executed ones differ in the student's passes and in scores that are computed again.
         """
         views, details = self.n_global * self.global_flops, self.n_local * self.local_flops
-        student = 3.0 * (views + details)
+        teacher, student = views * (1.0 + self.gram), 3.0 * (views + details)
         tokens = 3 * (self.n_global + self.n_local) + self.n_global
         heads = tokens * self.head.forward_flops()
+        again = self.n_global * self.head.score_flops()
         if self.patch_head is not None:
             heads += 4.0 * self.masked * self.patch_head.forward_flops()
-        kept = 1.0 - self.dropped
-        again = (views + details) * kept * self.recomputed
-        return StepFlops(views * (1.0 + self.gram), student, heads, student * self.dropped, again)
+            again += self.masked * self.patch_head.score_flops()
+        once = views if self.global_adapted is None else self.n_global * self.global_adapted
+        executed = once * (1.0 + self.gram) + self._learning(student) + heads + (self.score_passes - 1) * again
+        if self.spread_first:
+            unscored = 0.0 if self.scored else self.head.score_flops()
+            executed += once + self.n_global * (self.head.forward_flops() - unscored)
+        return StepFlops(teacher, student, heads, executed)
+
+    def _learning(self, nominal: float) -> float:
+        if self.global_learning is None:
+            return nominal
+        return self.n_global * self.global_learning + self.n_local * (self.local_learning or 0.0)
 
     def without_patches(self) -> StepShape:
         """The same step without the loss on masked patches."""
@@ -150,3 +162,20 @@ def forward_flops(backbone: nn.Module, side: int, in_chans: int = 1) -> tuple[fl
     except AttributeError:  # another kind of MLP
         shape = None
     return counted, shape is not None and shape.forward_flops(side) == counted
+
+
+def learning_flops(backbone: nn.Module, side: int, in_chans: int = 1) -> float | None:
+    """FLOPs of a forward and backward pass of a ``side`` × ``side`` image, counted by torch; None for a convolutional
+    network, in whose backward pass torch counts grouped convolutions as if they were not.
+
+    Args:
+        backbone: on the meta device, with its adapter, and its blocks recomputed as they will be.
+        side: in pixels.
+        in_chans: channels of the image.
+    """
+    if any(getattr(module, "groups", 1) > 1 for module in backbone.modules()):
+        return None
+    image = torch.empty(1, in_chans, side, side, device="meta")
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        torch.autograd.backward(forward_tokens(backbone, image)[0].sum())
+    return float(counter.get_total_flops())

@@ -6,11 +6,14 @@ whose measures are those of all workers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
 from orthoray.pretrain.losses.chunked_targets import ChunkedTargets, target_measures
-from orthoray.pretrain.losses.workers import max_over_workers, mean_over_workers, sum_over_workers
+from orthoray.pretrain.losses.workers import gather_rows, max_over_workers, mean_over_workers, rank, sum_over_workers
 
 SAMPLE = 2**20
 """Scores of a step that are looked at: with many prototypes only some of the views, evenly spread."""
@@ -108,6 +111,18 @@ class PrototypeUsage:
         mean /= mean.sum().clamp_min(torch.finfo(torch.float32).tiny)
         return (last >= self.step - self.window).float().mean(), entropy(mean.unsqueeze(0)).exp()
 
+    @torch.no_grad()
+    def state(self) -> dict[str, Any]:
+        """What `load_state` takes, on the CPU; of all workers, collective."""
+        last, mean = max_over_workers(self._last.clone()), mean_over_workers(self._mean.clone())
+        return {"step": self.step, "last": last.cpu(), "mean": mean.cpu()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take a state back, saved by any number of workers."""
+        self.step = int(state["step"])
+        self._last.copy_(state["last"])
+        self._mean.copy_(state["mean"])
+
 
 class RecentFeatures:
     """The newest ``rows`` feature vectors of this worker, in a ring on the device."""
@@ -130,6 +145,18 @@ class RecentFeatures:
     def values(self) -> torch.Tensor:
         """(n, D) float32, n ≤ ``rows``; in no particular order."""
         return self._values[: self._count]
+
+    @torch.no_grad()
+    def state(self) -> dict[str, Any]:
+        """What `load_state` takes, on the CPU: the rings (workers, rows, D) of all workers; collective."""
+        rings = gather_rows(self._values.unsqueeze(0))
+        return {"rings": rings.to("cpu", copy=True), "next": self._next, "count": self._count}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take this worker's ring back; of another number of workers, one of theirs."""
+        rings = state["rings"]
+        self._values.copy_(rings[rank() % len(rings)])
+        self._next, self._count = int(state["next"]), int(state["count"])
 
 
 class Diagnostics:
@@ -181,6 +208,15 @@ class Diagnostics:
         numbers = torch.stack([used, perplexity, *mean_over_workers(torch.stack(list(own.values())))]).tolist()
         row = dict(zip(("prototypes_used", "assignment_perplexity", *own), numbers, strict=True))
         return {**row, "rankme_rows": float(len(tokens))}
+
+    def state(self) -> dict[str, Any]:
+        """What a run needs to tell the same after a resume; collective."""
+        return {"usage": self.usage.state(), "recent": self.recent.state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take a state back; RuntimeError for one of another head or width."""
+        self.usage.load_state(state["usage"])
+        self.recent.load_state(state["recent"])
 
 
 def _sampled(scores: torch.Tensor) -> torch.Tensor:

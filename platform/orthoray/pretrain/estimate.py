@@ -9,16 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from orthoray.models.adapters import apply_adapter
 from orthoray.pretrain.advice import advise
 from orthoray.pretrain.config import PretrainConfig
-from orthoray.pretrain.costs import HeadShape, StepFlops, StepShape, forward_flops, masked_patches, meta_backbone
+from orthoray.pretrain.costs import StepFlops, StepShape
 from orthoray.pretrain.estimate_data import DataFacts, data_facts
 from orthoray.pretrain.estimate_devices import Device, Wishes, Work, gpu_names
 from orthoray.pretrain.feed_rate import images_per_core
 from orthoray.pretrain.memory import BlockShape, Crops, Memory, step_memory
 from orthoray.pretrain.objective import is_scored
-from orthoray.pretrain.settings.objective import HeadConfig
+from orthoray.pretrain.step_shape import backbone_of, recomputed_share, step_shape
 
 SMALL = 50e9
 """FLOPs per image below which everything but matrix products holds a device back."""
@@ -49,7 +48,7 @@ class Estimate:
     def as_json(self) -> dict[str, Any]:
         """Plain values, the sums of FLOPs among them."""
         values = asdict(self)
-        values["flops"] |= {name: getattr(self.flops, name) for name in ("nominal", "executed", "hardware")}
+        values["flops"]["nominal"] = self.flops.nominal
         return values
 
 
@@ -60,7 +59,7 @@ def estimate(config: PretrainConfig, wishes: Wishes) -> Estimate:
         InputError: an unknown GPU, or a backbone that cannot be made.
     """
     names = gpu_names(wishes.gpu)
-    backbone = _backbone(config)
+    backbone = backbone_of(config)
     data = data_facts(config, wishes.images, wishes.image_kb)
     steps = config.steps or math.ceil((config.epochs or 0.0) * data.per_epoch / config.batch_size)
     lr = 5e-4 * config.batch_size / 256 if config.optimiser.lr == "auto" else config.optimiser.lr
@@ -71,7 +70,7 @@ def estimate(config: PretrainConfig, wishes: Wishes) -> Estimate:
     precision = "fp32" if config.resources.precision == "fp32" else "bf16"
     memory = _memory(config, backbone, shape, workers)
     seen = steps * config.batch_size
-    plan = Work(config, wishes, data, flops.hardware, memory, workers, seen, rate)
+    plan = Work(config, wishes, data, flops.executed, memory, workers, seen, rate)
     devices = [plan.on_gpu(name) for name in names]
     if wishes.gpu is None and not torch.cuda.is_available():
         devices.append(plan.on_processors())
@@ -98,46 +97,10 @@ def estimate(config: PretrainConfig, wishes: Wishes) -> Estimate:
     )
 
 
-def step_shape(config: PretrainConfig, backbone: nn.Module) -> tuple[StepShape, bool]:
-    """The sizes of a run's step, and whether the formula of a ViT describes its backbone.
-
-    Args:
-        config: of the run.
-        backbone: on the meta device.
-    """
-    crops, ibot, width = config.crops, config.losses.ibot, int(backbone.num_features)  # type: ignore[arg-type]
-    whole, exact = forward_flops(backbone, crops.global_size)
-    part = forward_flops(backbone, crops.local_size)[0] if crops.n_local else 0.0
-    head, patch_head, masked = _head(config.head, width), None, 0.0
-    if ibot.weight:
-        patch_head = head if ibot.head == "shared" else _head(ibot.head, width)
-        patch = int(backbone.patch_embed.patch_size[0])  # type: ignore[index, union-attr]
-        masked = masked_patches(crops.global_size, patch, crops.n_global, ibot.probability, sum(ibot.ratios) / 2)
-    gram = 1.0 - config.losses.gram.start if config.losses.gram.weight else 0.0
-    every = config.parallel.recompute
-    recomputed = 1.0 / every if isinstance(every, int) else float(every == "full")
-    shape = StepShape(
-        whole, part, crops.n_global, crops.n_local, head, patch_head, masked, recomputed=recomputed, gram=gram
-    )
-    return shape, exact
-
-
 def _workers(config: PretrainConfig, wishes: Wishes) -> int:
     if wishes.gpus != "auto":
         return wishes.gpus
     return 1 if config.resources.workers == "auto" else config.resources.workers
-
-
-def _backbone(config: PretrainConfig) -> nn.Module:
-    made = config.model
-    kwargs: dict[str, Any] = {"img_size": made.img_size, **made.kwargs}
-    if made.patch_size != "auto":
-        kwargs["patch_size"] = made.patch_size
-    return meta_backbone(made.backbone, in_chans=1, **kwargs)
-
-
-def _head(config: HeadConfig, width: int) -> HeadShape:
-    return HeadShape(width, config.hidden_dim, config.bottleneck_dim, config.prototypes, config.layers)
 
 
 def _crops(config: PretrainConfig, masked: float) -> Crops:
@@ -150,8 +113,7 @@ def _count(config: PretrainConfig, backbone: nn.Module) -> tuple[int, int]:
     everything = sum(parameter.numel() for parameter in backbone.parameters())
     if config.adapter.kind == "none":
         return everything, everything
-    with torch.device("meta"):
-        adapted = apply_adapter(_backbone(config), config.adapter)
+    adapted = backbone_of(config, adapted=True)
     return everything, sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
 
 
@@ -172,7 +134,7 @@ def _memory(config: PretrainConfig, backbone: nn.Module, shape: StepShape, worke
         shared_head=own is None,
         trained=None if learning == everything else trained,
         precision="fp32" if config.resources.precision == "fp32" else "bf16",
-        recomputed=shape.recomputed,
+        recomputed=recomputed_share(config),
         chunked=not is_scored(config),
         sharded_over=workers if config.parallel.strategy == "fsdp2" else 1,
     )
@@ -182,7 +144,7 @@ def _assumed(
     config: PretrainConfig, wishes: Wishes, data: DataFacts, by_formula: bool, memory: Memory | None, flops: float
 ) -> list[str]:
     small = "; a model this small reaches less" if flops < SMALL else ""
-    found = [*data.assumed, f"training reaches {wishes.mfu:.0%} of a device's bf16 peak (--mfu){small}"]
+    found = [*data.assumed, f"training reaches {wishes.mfu:.0%} of a device's peak (--mfu){small}"]
     if wishes.images_per_core is None:
         found.append("crops per core as measured here on a synthetic film in one second (--images-per-core)")
     if wishes.cores is None:
@@ -193,8 +155,4 @@ def _assumed(
         found.append("FLOPs counted operation by operation: the formula of a ViT does not describe this backbone")
     if memory is None:
         found.append("memory is not estimated: it is known for ViTs only")
-    if config.resources.precision == "fp32":
-        found.append("speeds are those of bf16, although resources.precision is fp32")
-    if config.model.drop_path:
-        found.append("model.drop_path masks branches and skips none, so executed FLOPs are the nominal ones")
     return found

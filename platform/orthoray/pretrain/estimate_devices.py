@@ -11,7 +11,7 @@ from pydantic import Field
 
 from orthoray.config import Auto, StrictModel
 from orthoray.errors import InputError, nearest
-from orthoray.models.flops import GPU_PEAK_BF16, peak_flops
+from orthoray.models.peaks import GPU_PEAKS, peak_flops
 from orthoray.models.precision import resolve_precision
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.estimate_data import DataFacts
@@ -76,7 +76,7 @@ class Work:
         config: of the run.
         wishes: of whoever plans.
         data: of the run.
-        flops: per image, what is computed again included.
+        flops: per image, executed.
         memory: on one of the workers' devices; None = not known.
         workers: devices that share a batch.
         seen: images of the whole run.
@@ -98,7 +98,8 @@ class Work:
         share = math.ceil(self.config.batch_size / self.workers / self.config.parallel.accumulate)
         needed = self.memory.needed(share) / GIB if self.memory else None
         largest = self.memory.largest_batch(room) if self.memory else None
-        speed = GPU_PEAK_BF16[name.split("-")[0]] * self.wishes.mfu / self.flops
+        peaks, exact = GPU_PEAKS[name.split("-")[0]], self.config.resources.precision == "fp32"
+        speed = (peaks.fp32 if exact else peaks.bf16) * self.wishes.mfu / self.flops
         fits = None if largest is None else share <= largest
         return self._device(name, speed, self.workers, room, needed, largest, fits)
 

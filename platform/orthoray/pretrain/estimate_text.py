@@ -77,13 +77,10 @@ def _giga(flops: float) -> str:
 
 
 def _further(plan: Estimate) -> str:
+    """What is executed, where it is more or less than a hundredth off."""
     flops = plan.flops
-    more = []
-    if flops.skipped:
-        more.append(f"{_giga(flops.executed)} executed")
-    if flops.recomputed:
-        more.append(f"{_giga(flops.hardware)} with what is recomputed")
-    return f"; {', '.join(more)}" if more else ""
+    differs = abs(flops.executed - flops.nominal) > 0.01 * flops.nominal
+    return f"; {_giga(flops.executed)} executed" if differs else ""
 
 
 def _batch(device: Device) -> str:

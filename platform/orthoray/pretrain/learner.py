@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -218,15 +218,19 @@ class Learner:
         return row
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on exactly, on rank 0; collective. Tensors and plain values only."""
+        """Everything needed to go on exactly, on rank 0; collective. Tensors and plain values only.
+
+        Nothing in it changes with later steps, so that it can be written while training goes on.
+        """
         state = {
             "student": full_state(self.student),
             "teacher": full_state(self.teacher),
             "optimiser": full_optimiser_state(self.optimiser),
-            "centres": {name: value.cpu() for name, value in self.objective.state().items()},
+            "centres": _copied(self.objective.state()),
+            "watch": self.watch.state(),
         }
         if self.gram is not None:
-            state["gram"] = {name: value.cpu() for name, value in self.gram.state_dict().items()}
+            state["gram"] = _copied(self.gram.state_dict())
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -236,6 +240,7 @@ class Learner:
             load_full_state(self.teacher, state["teacher"])
             load_full_optimiser_state(self.optimiser, state["optimiser"])
             self.objective.load_state(state["centres"])
+            self.watch.load_state(state["watch"])
             if "gram" in state:
                 self.gram = gram_teacher_of(self.teacher)
                 self.gram.load_state_dict(state["gram"])
@@ -252,6 +257,11 @@ class _Found:
 
     total: torch.Tensor
     tokens: torch.Tensor
+
+
+def _copied(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies on the CPU."""
+    return {name: value.to("cpu", copy=True) for name, value in tensors.items()}
 
 
 def _network(config: PretrainConfig, backbone: nn.Module) -> Network:

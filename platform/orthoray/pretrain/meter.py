@@ -11,11 +11,13 @@ from dataclasses import asdict
 import torch
 
 from orthoray.errors import RunError
-from orthoray.models.flops import VitShape, dino_flops_per_image, peak_flops
+from orthoray.models.peaks import peak_flops
 from orthoray.models.precision import Precision
 from orthoray.pretrain.config import PretrainConfig
+from orthoray.pretrain.costs import StepFlops
 from orthoray.pretrain.learner import MEASURES, Learner, StepValues
-from orthoray.pretrain.losses.workers import as_rank_0, mean_over_workers, world
+from orthoray.pretrain.losses.workers import as_rank_0, mean_over_workers, rank, world
+from orthoray.pretrain.step_shape import backbone_of, step_shape
 
 SHOWN = ("lr", "weight_decay", "teacher_momentum", "teacher_temp")
 """The scheduled values that a row holds."""
@@ -27,17 +29,21 @@ AGREE_EVERY = 8
 """With several workers, whether to log or save is agreed upon every so many steps."""
 
 
+UNKNOWN = StepFlops()
+"""Of a step that nobody has counted."""
+
+
 class Meter:
     """Means of the measures and the speed since the last row.
 
     Args:
         batch: images of one step, over all workers.
-        flops_per_image: arithmetic of one image in one step; 0 = unknown.
-        peak: what all devices together can do, FLOP/s; 0 = unknown.
+        flops: arithmetic of one image in one step.
+        peak: what all devices together can do, FLOP/s; 0 = unknown, and their use is then told as 0.
     """
 
-    def __init__(self, batch: int, flops_per_image: float, peak: float) -> None:
-        self.batch, self.flops_per_image, self.peak = batch, flops_per_image, peak
+    def __init__(self, batch: int, flops: StepFlops = UNKNOWN, peak: float = 0.0) -> None:
+        self.batch, self.flops, self.peak = batch, flops, peak
         self.start()
 
     def start(self) -> None:
@@ -75,7 +81,8 @@ class Meter:
         row = {"step": step, "images_seen": step * self.batch, "seconds": seconds, **shown}
         row |= {name: value for name, value in asdict(values).items() if name in SHOWN}
         row |= {"images_per_second": rate, "data_wait": self._waited / seconds}
-        row["mfu"] = rate * self.flops_per_image / self.peak if self.peak else 0.0
+        used = rate / self.peak if self.peak else 0.0
+        row |= {"mfu": used * self.flops.nominal, "mfu_executed": used * self.flops.executed}
         self.start()
         return row
 
@@ -87,13 +94,11 @@ class Meter:
 
 
 def meter_for(config: PretrainConfig, learner: Learner, precision: Precision) -> Meter:
-    """A meter that knows the cost of a step and the peak of the devices."""
-    shape, crops = VitShape.of(learner.network.backbone), config.crops
+    """A meter that, on rank 0, knows the cost of a step and the peak of the devices."""
+    if rank():
+        return Meter(config.batch_size)
     workers = int(config.resources.workers)  # resolved by now
-    if shape is None:
-        return Meter(config.batch_size, 0.0, 0.0)
-    head = learner.network.head.flops()
-    flops = dino_flops_per_image(shape, crops.global_size, crops.n_global, crops.local_size, crops.n_local, head)
+    flops = step_shape(config, backbone_of(config))[0].flops()
     return Meter(config.batch_size, flops, workers * peak_flops(learner.device, precision.dtype, workers))
 
 

@@ -39,8 +39,12 @@ class Mailbox:
         return self.stop_asked
 
     def put(self, event: dict[str, Any]) -> None:
-        """Add an event: ``{"kind": "start" | "row" | "fatal", …}``."""
+        """Add an event: ``{"kind": "start" | "row" | "probe" | "note" | "failed_batch" | "stopped" | "fatal", …}``.
+
+        After the last two, workers that are started again end at once.
+        """
         self.events.append(event)
+        self.stop_asked = self.stop_asked or event["kind"] in ("stopped", "fatal")
 
     def take(self) -> list[dict[str, Any]]:
         """All events since the last call."""
@@ -56,6 +60,9 @@ class Monitor:
         fatal: message of a failure that would come again, or None.
         worker_pid: process of rank 0, once it has started.
         ended: why the run was told to end before its last step, or None.
+        terminate: set it to have the workers save and end, to go on another time.
+        stopped: the run has been, or will be, stopped to go on another time; why, or None.
+        failed: per worker, its part in the step at which the run diverged.
     """
 
     def __init__(
@@ -70,6 +77,9 @@ class Monitor:
     ) -> None:
         self.doctor, self.probes = doctor, probes
         self.ended: str | None = None
+        self.stopped: str | None = None
+        self.terminate = threading.Event()
+        self.failed: list[dict[str, Any]] = []
         self.uri, self.mailbox, self.tracker, self.batch = uri, mailbox, tracker, batch
         self.history = read_history(uri)
         self.fatal: str | None = None
@@ -101,12 +111,13 @@ class Monitor:
             polls += 1
             self._once(write=self._unwritten and polls % round(WRITE_SECONDS / POLL_SECONDS) == 0)
         self._once(write=True)
-        if self.probes is not None and self.fatal is None:
+        if self.probes is not None and self.fatal is None and self.stopped is None:
             self.probes.finish()
 
     def _once(self, write: bool) -> None:
         """Drain the mailbox and write; the first failure (full disk, locked tracking store) is kept, not the last."""
         try:
+            self._pass_on()
             self._drain()
             if self.probes is not None:
                 self.probes.poll()
@@ -118,6 +129,12 @@ class Monitor:
                 self._failure = error
                 say(f"  warning: progress cannot be recorded ({type(error).__name__}); training goes on")
 
+    def _pass_on(self) -> None:
+        if self.terminate.is_set() and self.stopped is None:
+            self.stopped = "SIGTERM"
+            say("  SIGTERM: the workers save the state and end")
+            self.mailbox.stop.remote()
+
     def _drain(self) -> None:
         try:
             events = ray.get(self.mailbox.take.remote(), timeout=30)
@@ -127,7 +144,12 @@ class Monitor:
             if event["kind"] == "start":
                 self._started(event)
             elif event["kind"] == "fatal":
-                self.fatal = event["message"]
+                self.fatal = self.fatal or event["message"]
+            elif event["kind"] in ("note", "stopped"):
+                say(f"  {event['text']}")
+                self.stopped = self.stopped or (event["text"] if event["kind"] == "stopped" else None)
+            elif event["kind"] == "failed_batch":
+                self.failed.append({name: event[name] for name in ("step", "rank", "rows")})
             elif event["kind"] == "probe" and self.probes is not None:
                 self.probes.offer(int(event["step"]), event["checkpoint"])
             else:
@@ -136,6 +158,8 @@ class Monitor:
     def _started(self, event: dict[str, Any]) -> None:
         step = int(event["step"])
         self.worker_pid = int(event["pid"])
+        for line in event.get("damaged", []):
+            say(f"  warning: {line}")
         say(f"  {event['text']}" + (f"; going on at step {step}" if step else ""))
         self.history = [row for row in self.history if row["step"] <= step]
         self._fresh = True
@@ -157,6 +181,7 @@ class Monitor:
             entropy=row["teacher_entropy"],
             wait=f"{row['data_wait']:.0%}",
             mfu=f"{row['mfu']:.0%}",
+            executed=f"{row['mfu_executed']:.0%}",
         )
         for finding in self.doctor.examine(self.history) if self.doctor else []:
             say(f"  doctor, step {finding.step:,}: {finding.cause}. {finding.text}")

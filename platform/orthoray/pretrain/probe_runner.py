@@ -187,6 +187,13 @@ def read_probes(run: str) -> list[Row]:
     return [json.loads(line) for line in storage.read_bytes(file).decode().splitlines() if line.strip()]
 
 
+def best_probe(run: str) -> Row | None:
+    """The row of the probe whose checkpoint is kept in `BEST` (``step``, ``protocol``, ``value``), or None."""
+    if not storage.exists(storage.join(run, BEST, "card.json")):
+        return None
+    return next((row for row in reversed(read_probes(run)) if row.get("task") == ALL and row["best"]), None)
+
+
 def _metrics(rows: list[Row]) -> dict[str, float]:
     found: dict[str, float] = {}
     for row in rows:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -28,17 +25,11 @@ from orthoray.pretrain.config import DataSource, PretrainConfig
 from orthoray.pretrain.plan import Mixture
 from orthoray.pretrain.resources import resolve_resources
 from orthoray.pretrain.runfile import Run
+from orthoray.pretrain.states import newest_state, tidy
 from orthoray.pretrain.teacher_checkpoint import save_teacher
-from orthoray.pretrain.worker import STATE, Job, train
+from orthoray.pretrain.training import fit
 from orthoray.progress import clock, outputs, say
-
-if TYPE_CHECKING:
-    from ray.train import Result
-
-    from orthoray.pretrain.probes import ProbeJob
-
-MAX_FAILURES = 3
-"""Worker failures (killed, out of memory, node lost) after which a run gives up; each goes on from the last save."""
+from orthoray.tracking import deliver_pending
 
 
 def pretrain(config: PretrainConfig) -> str:
@@ -64,6 +55,7 @@ def pretrain(config: PretrainConfig) -> str:
     final = storage.join(config.out, "checkpoint")
     if run.is_finished():
         say(f"  {config.out}: this run has finished already ({steps} steps)")
+        deliver_pending(config.out, "pretrain", config.model_dump(mode="json"))
         return _tell(config.out, final, config.data.datasets)
     backbone, card, audit = _initial(config, mixture.dataset_ids)
     lr = 5e-4 * config.batch_size / 256 if config.optimiser.lr == "auto" else config.optimiser.lr
@@ -80,8 +72,9 @@ def pretrain(config: PretrainConfig) -> str:
         save_checkpoint(initial, backbone, card, to_yaml(config))
         if audit is not None:
             storage.write_bytes(storage.join(initial, "weights.csv"), audit.csv().encode())
-    result, early = _fit(placed, mixture, steps, lr, initial, tasks)
-    _keep(result, config, initial, final, None if early else steps)
+    tidy(config.out, config.checkpoint.keep)
+    early = fit(placed, mixture, steps, lr, initial, tasks)
+    _keep(config, initial, final, None if early else steps)
     run.finish()
     return _tell(config.out, final, config.data.datasets)
 
@@ -145,105 +138,34 @@ def _on_cluster(config: PretrainConfig) -> PretrainConfig:
     return config.model_copy(update={"resources": resolve_resources(config, available_cpus(), gpus)})
 
 
-def _fit(
-    config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initial: str, tasks: ProbeJob | None
-) -> tuple[Result, bool]:
-    """Train; gives Ray Train's result, and whether the run was told to end early."""
-    import ray.train
-    import ray.train.torch
-
-    from orthoray.cluster.session import WORKER_ENV
-    from orthoray.pretrain.doctor import Doctor
-    from orthoray.pretrain.doctor_facts import Facts
-    from orthoray.pretrain.monitor import Mailbox, Monitor
-    from orthoray.pretrain.probe_runner import ProbeRunner
-    from orthoray.tracking import Tracker
-
-    made = config.resources
-    mailbox = Mailbox.remote()  # type: ignore[attr-defined]
-    api: Any = ray.train  # the stubs still describe the former API
-    trainer = api.torch.TorchTrainer(
-        train,
-        train_loop_config={"job": Job(config, lr, steps, mixture, initial, mailbox)},
-        scaling_config=api.ScalingConfig(
-            num_workers=made.workers,
-            use_gpu=made.gpu,
-            resources_per_worker={"CPU": made.cpus_per_worker, "GPU": int(bool(made.gpu))},
-        ),
-        run_config=api.RunConfig(
-            name="train",
-            storage_path=config.out,
-            worker_runtime_env={"env_vars": WORKER_ENV},
-            failure_config=api.FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES),
-            checkpoint_config=api.CheckpointConfig(num_to_keep=config.checkpoint.keep),
-        ),
-    )
-    params, images = config.model_dump(mode="json"), steps * config.batch_size
-    with Tracker(config.out, "pretrain", params) as tracker:
-        doctor = Doctor(Facts.of(config, lr, steps), config.doctor)
-        probes = None if tasks is None else ProbeRunner(config.out, tasks, tracker.log)
-        if probes is not None:
-            probes.offer(0, initial, keep=True)
-        with Monitor(config.out, mailbox, tracker, images, config.batch_size, doctor, probes) as monitor:
-            result = _run(trainer)
-        if monitor.fatal:  # known when the mailbox is empty; raised in here, so that MLflow shows the run as failed
-            raise RunError(monitor.fatal)
-    return result, monitor.ended is not None
-
-
-def _run(trainer: Any) -> Result:
-    """`trainer.fit()`, with Ctrl-C as KeyboardInterrupt and a failure as one readable line.
-
-    Ray Train installs a handler of Ctrl-C and leaves it in place, where it would swallow the next one.
-    """
-    from ray.train import TrainingFailedError
-
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        result: Result = trainer.fit()
-    except TrainingFailedError as error:
-        raise RunError(_reason(error)) from error
-    except SystemExit:  # Ray Train's own handler of Ctrl-C
-        raise KeyboardInterrupt from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
-    return result
-
-
-def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
-    return (
-        f"pretraining failed: {last}\nThe run is kept at its last checkpoint. Mend the cause, then give the same "
-        "command again to go on."
-    )
-
-
-def _keep(result: Result, config: PretrainConfig, initial: str, final: str, wanted: int | None) -> None:
+def _keep(config: PretrainConfig, initial: str, final: str, wanted: int | None) -> None:
     """Write the teacher's backbone as a checkpoint folder, with the training state beside it.
 
     ``wanted``: the step that it must have reached; None = wherever the run was told to end.
     """
-    if result.checkpoint is None:
-        raise RunError("training ended without a checkpoint. Give the same command again to go on.")
-    with result.checkpoint.as_directory() as folder:
-        state = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
-    steps = int(state["step"])
-    if wanted is not None and steps != wanted:
-        raise RunError(f"training ended at step {steps} of {wanted}. Give the same command again to go on.")
+    found = newest_state(config.out, torch.device("cpu"))
+    for line in found.damaged:
+        say(f"  warning: {line}")
+    steps = found.saved.step if found.saved else 0
+    if steps == 0 or (wanted is not None and steps != wanted):
+        raise RunError(f"training ended at step {steps} of {wanted or '?'}. Give the same command again to go on.")
     seen, adapter = steps * config.batch_size, config.adapter
-    save_teacher(final, state["teacher"], initial, adapter, steps, seen, to_yaml(config), trainer_state=state)
+    save_teacher(final, found.state["teacher"], initial, adapter, steps, seen, to_yaml(config), found.state)
 
 
 def _tell(out: str, final: str, sources: list[DataSource]) -> str:
     from orthoray.pretrain.monitor import read_history
+    from orthoray.pretrain.probe_runner import BEST, best_probe
 
     history = read_history(out)
     if history:
         last = history[-1]
         say(f"  {last['step']:,} steps in {clock(last['seconds'])}, loss {last['loss']:.3f}")
     files = {"checkpoint": final, "before": storage.join(out, "initial"), "history": storage.join(out, "history.jsonl")}
+    best = best_probe(out)
+    if best is not None:
+        files["best"] = storage.join(out, BEST)
+        say(f"  best by the probes: step {best['step']:,}, {best['protocol']} {best['value']:.3f}, mean over the tasks")
     uris = ", ".join(dict.fromkeys(source.uri for source in sources))  # once, however many selections of it
     study = f"orthoray study study_full datasets='[{uris}]' pretrain_run={out} out={out}-study"
     outputs(files, next_step=study)

@@ -11,7 +11,6 @@ that lacks some, as it does while the backbone is held.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,7 +18,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from orthoray.errors import InputError
-from orthoray.pretrain.losses.workers import rank, world
+from orthoray.pretrain.losses.workers import from_rank_0, rank, world
 from orthoray.pretrain.parallel import bare
 
 State = dict[str, torch.Tensor]
@@ -67,7 +66,7 @@ def load_full_optimiser_state(optimiser: torch.optim.Optimizer, state: Mapping[s
     """
     named = _named(optimiser)
     _agree(lambda: _foreign(named, state))
-    entries = _from_rank_0({name: {key: value.ndim > 0 for key, value in kept.items()} for name, kept in state.items()})
+    entries = from_rank_0({name: {key: value.ndim > 0 for key, value in kept.items()} for name, kept in state.items()})
     optimiser.state.clear()
     for name, keys in entries.items():
         parameter = named[name]
@@ -148,14 +147,6 @@ def _foreign(named: Mapping[str, nn.Parameter], state: Mapping[str, State]) -> s
 
 def _agree(check: Callable[[], str | None]) -> None:
     """Raise on all workers what rank 0 finds wrong."""
-    problem = _from_rank_0(check() if rank() == 0 else None)
+    problem = from_rank_0(check() if rank() == 0 else None)
     if problem:
         raise InputError(f"the checkpoint to resume from is of another architecture ({problem}). Give another `out`.")
-
-
-def _from_rank_0(value: Any) -> Any:
-    if world() == 1:
-        return value
-    box = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]

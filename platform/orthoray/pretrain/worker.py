@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 
-from orthoray.errors import OrthoRayError
+from orthoray.errors import OrthoRayError, RunError
 from orthoray.models.checkpoint import load_checkpoint
 from orthoray.models.precision import Precision, resolve_precision
 from orthoray.pretrain.config import PretrainConfig
+from orthoray.pretrain.divergence import Recent, divergence, is_sound
+from orthoray.pretrain.doctor_facts import Facts
 from orthoray.pretrain.feed import Share, readable, stream
-from orthoray.pretrain.learner import Learner, step_values
-from orthoray.pretrain.losses.workers import as_rank_0
+from orthoray.pretrain.learner import Learner, StepValues, step_values
 from orthoray.pretrain.masks import PatchMasks, block_masks
 from orthoray.pretrain.meter import Meter, Pace, meter_for
 from orthoray.pretrain.photometric import Photometric
 from orthoray.pretrain.plan import Mixture
+from orthoray.pretrain.saver import Saver, restore
 from orthoray.pretrain.sharded_state import full_state
+from orthoray.pretrain.states import saved_states
+from orthoray.pretrain.stopping import Wish, Wishes
 from orthoray.pretrain.teacher_checkpoint import light_checkpoint, save_teacher
-
-STATE = "state.pt"
-"""Name of the training state within a Ray Train checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Job:
     """What a worker needs: the run's configuration with "auto" resolved, its data, and where to report.
 
     ``initial``: checkpoint folder of the backbone before step 0. ``mailbox``: actor of `orthoray.pretrain.monitor`.
+    ``drains``: the cluster may tell that it takes nodes away.
     """
 
     config: PretrainConfig
@@ -45,14 +45,19 @@ class Job:
     mixture: Mixture
     initial: str
     mailbox: Any
+    drains: bool = False
 
 
 class Batch(NamedTuple):
-    """A worker's crops of a step, uint8: views (B, 2, G, G), details (B, n, L, L) or None, codes of modality (B,)."""
+    """A worker's crops of a step, uint8: views (B, 2, G, G), details (B, n, L, L) or None, codes of modality (B,).
+
+    ``rows``: numbers of the images within the mixture, those of the second views behind the others.
+    """
 
     views: torch.Tensor
     details: torch.Tensor | None
     modality: torch.Tensor
+    rows: npt.NDArray[np.int64]
 
 
 def train(loop_config: dict[str, Job]) -> None:
@@ -76,20 +81,29 @@ def _train(job: Job) -> None:
 
     rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
     device = ray.train.torch.get_device()
+    wishes = Wishes(job.mailbox, device, rank, job.drains)
+    if wishes.ask().stop:
+        return  # told before these workers, which replace others, had begun
     threads = _set_threads(job.config)
     precision = resolve_precision(job.config.resources.precision, device.type)
     learner = Learner(job.config, load_checkpoint(job.initial)[0].train(), device, precision)
-    first = _restore(learner)
-    meter = meter_for(job.config, learner, precision)
+    first, damaged = restore(learner, job.config.out)
+    meter = meter_for(_of_workers(job.config, world), learner, precision)
     if rank == 0:
-        _announce(job, first, world, precision, threads, device)
-    _loop(job, learner, meter, Share(rank, world, job.config.batch_size), first)
+        _announce(job, first, world, precision, threads, device, damaged)
+    _loop(job, learner, meter, wishes, Share(rank, world, job.config.batch_size), first)
 
 
-def _loop(job: Job, learner: Learner, meter: Meter, share: Share, first: int) -> None:
+def _of_workers(config: PretrainConfig, world: int) -> PretrainConfig:
+    """The configuration with the number of workers that there are, which in an elastic run can change."""
+    return config.model_copy(update={"resources": config.resources.model_copy(update={"workers": world})})
+
+
+def _loop(job: Job, learner: Learner, meter: Meter, wishes: Wishes, share: Share, first: int) -> None:
     config = job.config
     pace = Pace(config.log_every_seconds, config.checkpoint.every_seconds, config.checkpoint.every_steps, first)
     photometric = Photometric(config.photometric, config.model.normalisation)
+    saver, recent = Saver(config.out, job.mailbox), Recent()
     batches = local_batches(job, share, first)
     meter.start()
     for step in range(first, job.steps):
@@ -101,20 +115,57 @@ def _loop(job: Job, learner: Learner, meter: Meter, share: Share, first: int) ->
         if batch.details is not None:
             details = _augmented(photometric, batch.details, batch.modality, learner.device, generator)
         values = step_values(config, job.lr, step, job.steps)
-        meter.add(learner.step(views, details, values, _masks(config, learner, step, share)))
+        measures = learner.step(views, details, values, _masks(config, learner, step, share))
+        meter.add(measures)
+        recent.add(step + 1, measures, batch.rows)
         log, save = pace.due(step, last=step + 1 == job.steps, device=learner.device)
         if log or save:
-            row = meter.row(step + 1, values) | learner.watched(views if save or step == first else None)
+            row = _row(job, learner, meter, recent, step + 1, values, views if save or step == first else None)
             if share.rank == 0:
                 job.mailbox.put.remote({"kind": "row", "row": row})
         if config.probes.every_steps and (step + 1) % config.probes.every_steps == 0:
             _offer(job, learner, step + 1, share.rank)
-        stop = log and _must_stop(job, learner.device, share.rank)
-        if save or stop:
-            _save(learner, step + 1, share.rank)
+        wish = wishes.ask() if log else Wish()
+        if save or wish.save:
+            saver.save(learner, step + 1)
             pace.saved()
-        if stop:
+        if wish.why and share.rank == 0:
+            _tell(job, wish, step + 1)
+        if wish.stop:
             return
+
+
+def _row(
+    job: Job,
+    learner: Learner,
+    meter: Meter,
+    recent: Recent,
+    step: int,
+    values: StepValues,
+    views: torch.Tensor | None,
+) -> dict[str, float]:
+    """The row of the history up to ``step``, or the end of a run that has diverged; collective."""
+    import ray
+
+    try:
+        row = meter.row(step, values) | learner.watched(views)
+        if is_sound(row):
+            recent.clear()
+            return row
+    except RunError:  # the same on every worker
+        pass
+    part = recent.culprit()
+    if part is not None:
+        ray.get(job.mailbox.put.remote({"kind": "failed_batch", **part}))
+    states = saved_states(job.config.out)
+    raise divergence(step, Facts.of(job.config, job.lr, job.steps), job.config.out, states[0].step if states else 0)
+
+
+def _tell(job: Job, wish: Wish, step: int) -> None:
+    import ray
+
+    kind = "stopped" if wish.stop else "note"
+    ray.get(job.mailbox.put.remote({"kind": kind, "text": f"step {step:,}: {wish.why}, the state is saved"}))
 
 
 def _offer(job: Job, learner: Learner, step: int, rank: int) -> None:
@@ -124,14 +175,6 @@ def _offer(job: Job, learner: Learner, step: int, rank: int) -> None:
         uri = light_checkpoint(job.config.out, step)
         save_teacher(uri, state, job.initial, job.config.adapter, step, step * job.config.batch_size)
         job.mailbox.put.remote({"kind": "probe", "step": step, "checkpoint": uri})
-
-
-def _must_stop(job: Job, device: torch.device, rank: int) -> bool:
-    """The driver's decision, asked for by rank 0 and the same on every worker."""
-    import ray
-
-    asked = rank == 0 and bool(ray.get(job.mailbox.stopping.remote()))
-    return as_rank_0([asked], device)[0]
 
 
 def _masks(config: PretrainConfig, learner: Learner, step: int, share: Share) -> PatchMasks | None:
@@ -161,7 +204,8 @@ def local_batches(job: Job, share: Share, first: int) -> Iterator[Batch]:
         if len(batch["position"]) != local or int(batch["position"][0]) != expected:
             raise RuntimeError(f"the feed is out of step: image {expected} expected, {batch['position'][:1]} came")
         details = torch.from_numpy(batch["details"].copy()) if "details" in batch else None
-        yield Batch(torch.from_numpy(batch["views"].copy()), details, torch.from_numpy(batch["modality"].copy()))
+        rows = np.concatenate([batch[name] for name in ("row", "second") if name in batch])
+        yield Batch(torch.from_numpy(batch["views"].copy()), details, torch.from_numpy(batch["modality"].copy()), rows)
 
 
 def _augmented(
@@ -194,37 +238,14 @@ def _seed(seed: int, step: int, rank: int, device: torch.device) -> torch.Genera
     return torch.Generator(device).manual_seed(second >> 1)
 
 
-def _restore(learner: Learner) -> int:
-    import ray.train
-
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return 0
-    with checkpoint.as_directory() as folder:
-        state = torch.load(Path(folder) / STATE, map_location=learner.device, weights_only=True)
-    learner.load_state(state)
-    return int(state["step"])
-
-
-def _save(learner: Learner, step: int, rank: int) -> None:
-    """Report a checkpoint; every worker takes part, rank 0 brings the state."""
-    import ray.train
-
-    state = learner.state()
-    if rank:
-        ray.train.report({"step": step})
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        torch.save({**state, "step": step}, Path(folder) / STATE)
-        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-def _announce(job: Job, first: int, world: int, precision: Precision, threads: int, device: torch.device) -> None:
+def _announce(
+    job: Job, first: int, world: int, precision: Precision, threads: int, device: torch.device, damaged: list[str]
+) -> None:
     event = {
         "kind": "start",
         "step": first,
         "pid": os.getpid(),
-        "time": time.time(),
+        "damaged": damaged,
         "text": f"{world} worker(s) on {device.type}, {threads} threads each, {precision.name} ({precision.reason}), "
         f"distributed backend {dist.get_backend() if dist.is_initialized() else 'none'}",
     }

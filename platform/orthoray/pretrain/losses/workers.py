@@ -49,6 +49,15 @@ def as_rank_0(flags: list[bool], device: torch.device) -> list[bool]:
     return [bool(flag) for flag in found.tolist()]
 
 
+def from_rank_0(value: Any) -> Any:
+    """Rank 0's ``value``, which can be pickled, on every worker."""
+    if world() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     """Rows of all workers, in the order of their ranks, with gradient.
 
