@@ -1,14 +1,18 @@
-# Two commands do all set-up themselves: `make demo` and `make test`. The second call reuses the environment.
+# Every target sets the environment up by itself. The second call reuses it.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint types format bench clean
+.PHONY: help install demo test test-fast lint types format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.run ## the environment with the command `orthoray`, and nothing else
+	@echo "The command is $(abspath $(BIN))/orthoray"
+	@echo "To call it as orthoray:  source $(BIN)/activate"
 
 demo: $(VENV)/.run ## the whole way on synthetic knees, to a report (about five minutes)
 	$(BIN)/orthoray demo --out orthoray-demo
@@ -51,5 +55,5 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing OrthoRay, its dependencies and the test tools (once; a few minutes)"
-	@$(PIP) --editable ".[dev]"
+	@$(PIP) --editable ".[dev,ocr]"
 	@touch $(VENV)/.run $@

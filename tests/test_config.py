@@ -50,6 +50,15 @@ def test_bad_override_is_refused_with_a_cure(override, parts):
         assert part in str(error.value)
 
 
+def test_on_off_yes_and_no_are_words(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("name: off\nmap: {on: 1, yes: 2, No: 3, true: 4}\n")
+    run = load_config(Run, file)
+    assert (run.name, run.map) == ("off", {"on": 1, "yes": 2, "No": 3, "true": 4})
+    file.write_text(to_yaml(run))
+    assert load_config(Run, file) == run
+
+
 def test_a_key_of_several_kinds_has_one_line_under_its_own_name():
     with pytest.raises(InputError) as error:
         load_config(Run, None, ["name=a", "batch_size=many"])

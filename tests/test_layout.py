@@ -166,3 +166,14 @@ def test_nothing_committed_names_a_registry_or_a_path_of_one_machine():
         if pattern.search(line)
     ]
     assert found == []
+
+
+def test_make_install_tells_where_the_command_is():
+    """What `make install` would run, in an environment that is not there yet."""
+    told = subprocess.run(
+        ["make", "--dry-run", "install", "VENV=somewhere"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "pip install" in told
+    assert "[dev]" not in told
+    assert f"{ROOT}/somewhere/bin/orthoray" in told
+    assert "source somewhere/bin/activate" in told

@@ -69,12 +69,14 @@ def _card_keys(context: click.Context, _: click.Parameter, wanted: bool) -> None
     if not wanted:
         return
     from orthoray.config import describe_keys
-    from orthoray.data.cards import DatasetCard, FactsTable, LabelTable
+    from orthoray.data.card_tables import FactColumn, FactsTable, LabelTable
+    from orthoray.data.cards import DatasetCard
     from orthoray.data.sources.options import Finding
 
     click.echo(describe_keys(DatasetCard))
     for title, model in (
         ("Each entry of facts", FactsTable),
+        ("Each of key, and of columns of facts (a column's name alone does too)", FactColumn),
         ("Each entry of labels", LabelTable),
         ("Each of adapter.findings (hospital)", Finding),
     ):
@@ -104,7 +106,7 @@ def ingest(card: str, source: str, out: str, overwrite: bool, limit: int | None,
     image of the dataset or a row of excluded.parquet with its reason.
 
     The same command again goes on with an interrupted run; once the dataset is there, it reads only files
-    that are new or have changed. After a change of the card give --overwrite.
+    that are new or have changed, and makes again what a changed card touches.
 
     \b
     Example (your own images: docs/sources.md):
@@ -141,7 +143,8 @@ def explain(dataset: str, image_id: str, source: str | None) -> None:
 @click.argument("dataset")
 @click.argument("exports", nargs=-1, metavar="[EXPORT]...")
 @click.option("--out", default="sheet.html", show_default=True, help="File of the review sheet.")
-@click.option("--n", default=300, show_default=True, help="Accepted images to look at.")
+@click.option("--only", type=click.Choice(["sample", "review"]), help="review: images that ingest listed for review.")
+@click.option("--n", type=int, help="Accepted images to look at [default: 300; with --only review all].")
 @click.option("--rejected", default=60, show_default=True, help="Rejected images to look at.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
 @click.option("--double-read", default=0.15, show_default=True, help="Share of the pictures that two people read.")
@@ -159,6 +162,7 @@ def audit(
     \b
     Example:
       orthoray audit runs/knee/dataset --out sheet.html
+      orthoray audit runs/knee/dataset --only review --out doubts.html
       orthoray audit runs/knee/dataset --import audit-ab.json audit-cd.json
     """
     from orthoray.config import parse_config
@@ -169,7 +173,8 @@ def audit(
     if imported:
         import_decisions(dataset, [*imported, *exports], tolerance)
     else:
-        write_sheet(dataset, out, parse_config(Parameters, sample, "orthoray audit"))
+        given = {name: value for name, value in sample.items() if value is not None}
+        write_sheet(dataset, out, parse_config(Parameters, given, "orthoray audit"))
 
 
 def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:

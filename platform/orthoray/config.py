@@ -19,17 +19,23 @@ Auto = Literal["auto"]
 """Type of a value that is worked out at run time; write ``int | Auto`` and print what it resolved to."""
 
 ModelT = TypeVar("ModelT", bound="StrictModel")
+_BOOLEAN = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
 _SCIENTIFIC = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$")
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads ``1e-3`` as the number that is meant; plain YAML 1.1 takes it for text."""
+    """Reads ``1e-3`` as a number, and ``on``, ``off``, ``yes`` and ``no`` as words: so does YAML 1.2, but not 1.1."""
 
 
 class _Dumper(yaml.SafeDumper):
     """Quotes text that `_Loader` would read as a number."""
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in kinds if tag != "tag:yaml.org,2002:bool"]
+    for first, kinds in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOLEAN, list("tTfF"))
 for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("+-.0123456789"))
 

@@ -43,6 +43,19 @@ def test_unknown_card_names_the_nearest():
         load_card("knee_xray_lk")
 
 
+def test_a_copy_of_the_example_needs_a_name_of_its_own(tmp_path):
+    example = (project_folders("datasets")[0] / "hospital_example" / "card.yaml").read_text()
+    copy = tmp_path / "ours" / "card.yaml"
+    copy.parent.mkdir()
+    copy.write_text(example)
+    assert load_card(str(copy)) == load_card("hospital_example")
+    copy.write_text(example.replace("site: main", "site: north"))
+    with pytest.raises(InputError, match="name: hospital_example is the example's"):
+        load_card(str(copy))
+    copy.write_text(example.replace("site: main", "site: north").replace("name: hospital_example", "name: ours"))
+    assert load_card(str(copy.parent)).name == "ours"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -8,18 +8,21 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pydicom
 import pytest
-from tests.data.sources import card_with, write_archive
+from tests.data.failing import FailingWriter
+from tests.data.sources import PATIENTS, card_with, write_archive
 from tests.imaging.objects import save_dicom
 
 import orthoray.data.pipeline as pipeline
 from orthoray import storage
+from orthoray.config import project_folders
 from orthoray.data.codec import decode
 from orthoray.data.dataset import Dataset
 from orthoray.data.explain import explain
+from orthoray.data.failures import WorkerError
 from orthoray.data.ingest import ingest
 from orthoray.data.state import IngestState
 from orthoray.errors import InputError
-from orthoray.imaging.pseudonyms import Pseudonyms
+from orthoray.imaging.pseudonyms import Pseudonyms, pseudonyms
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 KEY = "a-key-of-the-tests-0123456789"
@@ -38,9 +41,8 @@ def archive(tmp_path):
 def content(out):
     """Everything a dataset says, without what depends on when it was made."""
     dataset = Dataset(str(out))
-    pixels = {
-        row["image_id"]: row["pixels"] for file in dataset.image_files() for row in pq.read_table(file).to_pylist()
-    }
+    rows = [row for file in dataset.image_files() for row in pq.read_table(file).to_pylist()]
+    pixels = {row["image_id"]: decode(row["pixels"]).tobytes() for row in rows}
     tables = [dataset.index(), dataset.excluded().sort_values(["image_id", "reason"], ignore_index=True)]
     labels = {task: dataset.labels(task) for task in dataset.tasks()}
     return dataset.manifest["dataset_id"], pixels, *(table.to_json() for table in (*tables, *labels.values()))
@@ -137,11 +139,132 @@ def test_a_dry_run_counts_as_the_run_does_and_writes_nothing(archive, tmp_path, 
     out = tmp_path / "dataset"
     told = ingest(card_with(), str(archive), str(out), dry_run=True)
     assert not [file for file in tmp_path.iterdir() if file != archive]
-    assert "nothing was written" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "nothing was written" in printed
+    rows = "samples from 12 of 14 rows; rows not used: 1 no label, 1 no such image in the source\n"
+    assert f"  labels xr_kl: 14 {rows}" in printed  # the two halves of a film that is there twice: pixels are not read
     made = ingest(card_with(), str(archive), str(out))
+    assert f"  labels xr_kl: 12 {rows}" in capsys.readouterr().out
     assert told["funnel"] == made["funnel"][:5]
+    for task, account in made["label_audit"].items():
+        assert told["label_audit"][task]["reasons"] == account["reasons"]
     early = [row for row in made["excluded"] if row["stage"] in ("read", "select")]
     assert sorted(map(str, told["excluded"])) == sorted(map(str, early))
+
+
+def test_a_dry_run_tells_which_key_finds_nothing(archive, tmp_path, capsys):
+    labels = [{**card_with().labels[1].model_dump(), "key": {"study": "site"}, "task": "knee_effusion"}]
+    table = (archive / "labels.csv").read_text().replace("south", "south1").replace("south1", "south", 1)
+    (archive / "labels.csv").write_text(table)
+    told = ingest(card_with(labels=labels), str(archive), str(tmp_path / "out"), dry_run=True)
+    account = told["label_audit"]["knee_effusion"]
+    assert (account["samples"], account["rows"], account["task_card"]) == (0, 6, False)
+    printed = capsys.readouterr().out
+    assert "labels knee_effusion: 0 samples from 0 of 6 rows" in printed
+    assert "'site' must hold the study as the files write it" in printed
+    assert "no task card: `orthoray study` needs datasets/tasks/knee_effusion.yaml" in printed
+
+
+def test_a_failed_worker_costs_its_own_shard_only(archive, tmp_path, monkeypatch, capsys):
+    out, fresh = tmp_path / "dataset", tmp_path / "fresh"
+    monkeypatch.setattr(pipeline, "shard_count", lambda images: 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "ShardWriter", FailingWriter)
+        with pytest.raises(
+            WorkerError, match=r"ValueError.*kept in .*dataset\.partial; the same command goes on"
+        ) as error:
+            ingest(card_with(), str(archive), str(out))
+    assert "JANE" not in str(error.value)
+    shards = [pq.read_table(file) for file in storage.list_files(f"{out}.partial/images", ".parquet")]
+    finished = {patient for shard in shards for patient in shard["patient_id"].to_pylist()}
+    ids = pseudonyms("trial", phi=True)
+    folders = [f"MRN77-{number}" for number in range(PATIENTS) if ids.make("patient", f"MRN77-{number}") in finished]
+    assert 0 < len(folders) < PATIENTS
+    kept = tmp_path / "kept"
+    shutil.copytree(archive, kept)
+    for folder in folders:
+        for file in (archive / folder).rglob("*.dcm"):
+            spoil(file)
+    ingest(card_with(), str(archive), str(out))
+    assert "going on with what an earlier run left" in capsys.readouterr().out
+    shutil.rmtree(archive)
+    shutil.copytree(kept, archive)
+    ingest(card_with(), str(archive), str(fresh))
+    assert content(out) == content(fresh)
+
+
+def _older(folder):
+    for file in storage.list_files(f"{folder}/ingest/survey", ".parquet"):
+        pq.write_table(pq.read_table(file).drop_columns(["echo"]), file)
+
+
+def _cut_off(folder):
+    for file in storage.list_files(f"{folder}/ingest/reports", ".parquet"):
+        os.truncate(file, 100)
+
+
+@pytest.mark.parametrize("spoilt", [_older, _cut_off])
+def test_what_cannot_be_used_again_is_told_and_made_afresh(archive, tmp_path, monkeypatch, capsys, spoilt):
+    out, fresh = tmp_path / "dataset", tmp_path / "fresh"
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "judge", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(card_with(), str(archive), str(out))
+    spoilt(f"{out}.partial")
+    ingest(card_with(), str(archive), str(out))
+    printed = capsys.readouterr().out
+    assert f"{out}.partial is damaged, or another version of OrthoRay left it" in printed
+    assert "going on" not in printed
+    spoilt(out)  # now the finished dataset, which is brought up to date
+    (archive / "labels.csv").write_text((archive / "labels.csv").read_text() + "2.25.9,R,XR,north,1,\n")
+    ingest(card_with(), str(archive), str(out))
+    assert f"files of {out} are damaged, or of another version of OrthoRay" in capsys.readouterr().out
+    ingest(card_with(), str(archive), str(fresh))
+    assert content(out) == content(fresh)
+
+
+def test_a_changed_task_card_renames_its_classes(archive, tmp_path, monkeypatch, capsys):
+    place = tmp_path / "work"
+    shutil.copytree(project_folders("datasets/tasks")[0], place / "datasets" / "tasks")
+    monkeypatch.chdir(place)
+    out, card = tmp_path / "dataset", place / "datasets" / "tasks" / "mr_acl.yaml"
+    ingest(card_with(), str(archive), str(out))
+    card.write_text(card.read_text().replace('["intact", "torn"]', '["whole", "torn"]'))
+    for file in archive.rglob("*.dcm"):
+        spoil(file)
+    ingest(card_with(), str(archive), str(out))
+    assert "nothing has changed" not in capsys.readouterr().out
+    assert set(Dataset(str(out)).labels("mr_acl")["class_name"]) == {"whole", "torn"}
+    ingest(card_with(), str(archive), str(out))
+    assert "nothing has changed" in capsys.readouterr().out
+
+
+def test_a_stack_whose_duplicate_left_does_not_tell_of_it(tmp_path):
+    """One slice copied under another UID, and another position with two different images."""
+    rng = np.random.default_rng(0)
+    for series, twin in (("1", True), ("2", False)):
+        for place in range(3):
+            image = rng.integers(0, 4000, (40, 40)).astype(np.uint16)
+            for copy in range(2 if place == 1 else 1):
+                pixels = image if twin or not copy else image[::-1]
+                save_dicom(
+                    tmp_path / "in" / f"{series}-{place}-{copy}.dcm", pixels, "MR", PatientID="A",
+                    StudyInstanceUID="2.25.1", SeriesInstanceUID=f"2.25.2{series}", BodyPartExamined="KNEE",
+                    SOPInstanceUID=f"2.25.3{series}{place}{copy}", ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+                    ImagePositionPatient=[-3.0 * place, 0, 0], PixelSpacing=[0.5, 0.5], InstanceNumber=place + 1,
+                    SliceThickness=3, Laterality="L",
+                )  # fmt: skip
+    card = card_with(facts=[], labels=[], bilateral="keep")
+    ingest(card, str(tmp_path / "in"), str(tmp_path / "out"))
+    dataset = Dataset(str(tmp_path / "out"))
+    index = dataset.index()
+    assert sorted(index.groupby("series_id")["geometry"].agg(lambda notes: f"{len(notes)} {set(notes)}")) == [
+        "3 {''}", "4 {'duplicate_position'}"
+    ]  # fmt: skip
+    shards = {
+        row["image_id"]: row["geometry"] for file in dataset.image_files() for row in pq.read_table(file).to_pylist()
+    }
+    assert shards == dict(zip(index["image_id"], index["geometry"], strict=True))
 
 
 def test_screening_takes_images_out_and_gives_them_back(archive, tmp_path):

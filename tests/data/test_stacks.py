@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.imaging.headers import AXIAL, CORONAL, SAGITTAL, enhanced, header, item, slices, table
 
 from orthoray.data.phantom import PhantomConfig, read_slice_code, write_cohort
+from orthoray.data.settle import settle_geometry
 from orthoray.data.stack_rules import parallel, passes
-from orthoray.data.stacks import find_stacks, localisers, place_sides
+from orthoray.data.stacks import find_stacks, localisers, place_sides, settled_geometry
 from orthoray.imaging import read_display
 
 COLUMNS = ["stack", "place", "slice_spacing_mm", "geometry", "ascends"]
@@ -62,6 +63,26 @@ def test_what_is_odd_is_told_and_still_in_order(places, orientation, notes):
     assert rows["stack"].nunique() == 1
     sign = 1 if orientation == SAGITTAL else -1
     assert rows["origin_x_mm"].tolist() == sorted((-3.0 * place for place in places), key=lambda x: -sign * x)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "places", "left"),
+    [
+        ("duplicate_position", [0, 3, 6], ""),
+        ("duplicate_position+gapped", [6, 0, 3], "gapped"),
+        ("duplicate_position", [0, 3, 3.005], "duplicate_position"),
+        ("reversed", [0, 0], "reversed"),
+        ("duplicate_position", [4], ""),
+    ],
+)
+def test_a_duplicate_that_has_left_is_not_told(geometry, places, left):
+    assert settled_geometry(geometry, places) == left
+
+
+def test_images_that_screening_takes_leave_no_duplicate_behind():
+    rows = pd.DataFrame({"image_id": list("abcdef"), "place": [0, 3, 3, 0, 3, 3]})
+    index = pd.DataFrame({"image_id": list("abdef"), "series_id": list("xxyyy"), "geometry": "duplicate_position"})
+    assert settle_geometry(index, rows)["geometry"].tolist() == ["", "", *["duplicate_position"] * 3]
 
 
 def test_slices_without_a_position_follow_their_number():

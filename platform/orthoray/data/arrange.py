@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orthoray.data.cards import DatasetCard, FactsTable
+from orthoray.data.cards import DatasetCard
+from orthoray.data.facts import with_facts
 from orthoray.data.stacks import find_stacks, localisers, place_sides
-from orthoray.data.tables import HASHED, Tables
-from orthoray.errors import InputError
+from orthoray.data.tables import Tables
 from orthoray.imaging.facts import OLDEST
-from orthoray.imaging.laterality import CONFIDENCE
 from orthoray.imaging.pseudonyms import Pseudonyms
 
 IMAGES_PER_SHARD = 3072
@@ -23,18 +22,6 @@ IMAGES_PER_SHARD = 3072
 SMALL_SHARD = 256
 SMALL_SHARDS = 8
 """Small datasets get up to `SMALL_SHARDS` shards of `SMALL_SHARD` images, so that several processors can write them."""
-
-ALLOWED = {
-    "laterality": ("L", "R", "B", "U"),
-    "modality": ("XR", "MR"),
-    "sex": ("M", "F", "O"),
-    "inverted": ("0", "1"),
-    "plane": ("sagittal", "coronal", "axial", "oblique"),
-}
-"""Facts with few values → the cells that mean them."""
-
-TARGET = {"patient": "patient_key", "study": "study_key", "series": "series_key", "days_from_baseline": "days"}
-"""Facts of tables whose column has another name."""
 
 STACK_COLUMNS = ("stack", "place", "geometry", "slice_spacing_mm")
 
@@ -52,12 +39,12 @@ def arrange(
         for every table of facts how many of its rows were used, and how many images it knows.
 
     Raises:
-        InputError: a table contradicts itself, or a cell is no number or no side.
+        InputError: a table contradicts itself, or a cell cannot be what it is needed for (`orthoray.data.facts`).
     """
     audit: list[dict[str, Any]] = []
     rows = rows.assign(site="", visit="", inverted="", exclude="", age=rows["years"], part="", days=np.nan)
     for facts in card.facts:
-        rows, counts = _with_table(rows, facts, tables)
+        rows, counts = with_facts(rows, facts, tables)
         audit.append({"table": facts.table, **counts})
     rows["age"] = rows["age"].clip(upper=OLDEST)
     for name in TEXT_DEFAULTS:
@@ -86,57 +73,6 @@ def shard_of(patient_id: str, shards: int) -> int:
 def shard_count(images: int) -> int:
     """Shards for a number of images, the same on every machine."""
     return max(math.ceil(images / IMAGES_PER_SHARD), min(SMALL_SHARDS, math.ceil(images / SMALL_SHARD)), 1)
-
-
-def _with_table(rows: pd.DataFrame, facts: FactsTable, tables: Tables) -> tuple[pd.DataFrame, dict[str, int]]:
-    keys = tables.keys(facts)
-    values = {f"table_{fact}": tables.hashed(fact, tables.column(facts, name)) for fact, name in facts.columns.items()}
-    names = list(keys.columns)
-    table = pd.concat([keys, pd.DataFrame(values)], axis=1)
-    counts = {"rows": len(table), "without_key": int((keys == "").any(axis=1).sum())}
-    table = table[(keys != "").all(axis=1)].drop_duplicates()
-    if table.duplicated(names).any():
-        first = ", ".join(facts.key.values())
-        raise InputError(f"{facts.table}: rows with the same {first} say different things about {list(facts.columns)}.")
-    on = [f"{name}_key" if name in HASHED else name for name in names]
-    merged = rows.merge(table, how="left", left_on=on, right_on=names, indicator="found")
-    found = merged.pop("found") == "both"
-    used = merged.loc[found, names].drop_duplicates()
-    counts |= {"images": int(found.sum()), "images_not_in_table": int((~found).sum())}
-    counts["rows_without_image"] = len(table) - len(used)
-    merged = merged.drop(columns=[name for name in names if name not in rows.columns])
-    for fact in facts.columns:
-        cells = merged.pop(f"table_{fact}").fillna("")
-        target = TARGET.get(fact, fact)
-        _check_cells(facts, fact, cells, is_number=merged[target].dtype.kind == "f")
-        merged[target] = _override(merged[target], cells)
-        if fact == "laterality":
-            merged.loc[cells != "", "laterality_source"] = "table"
-            merged.loc[cells != "", "laterality_confidence"] = CONFIDENCE["table"]
-    return merged, counts
-
-
-def _override(known: pd.Series, cells: pd.Series) -> pd.Series:
-    """Cells where there are some, else what is known; numbers stay numbers."""
-    if known.dtype.kind == "f":
-        return pd.to_numeric(cells, errors="coerce").fillna(known)
-    return cells.where(cells != "", known)
-
-
-def _check_cells(facts: FactsTable, fact: str, cells: pd.Series, *, is_number: bool) -> None:
-    """InputError if filled cells are not what ``fact`` needs. The cells themselves are not quoted."""
-    filled = cells[cells != ""]
-    if is_number:
-        wrong, need = pd.to_numeric(filled, errors="coerce").isna(), "numbers"
-    elif fact in ALLOWED:
-        wrong, need = ~filled.isin(ALLOWED[fact]), f"one of {', '.join(ALLOWED[fact])}"
-    else:
-        return
-    if wrong.any():
-        raise InputError(
-            f"{facts.table}: {int(wrong.sum())} cell(s) of column '{facts.columns[fact]}' cannot be used as "  # type: ignore[index]
-            f"'{fact}': {need} needed. Correct the table or the card."
-        )
 
 
 def _split_films(rows: pd.DataFrame) -> pd.DataFrame:

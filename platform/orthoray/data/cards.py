@@ -8,76 +8,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from orthoray.config import StrictModel, load_config, project_folders
+from orthoray.data.card_tables import FactsTable, LabelTable
 from orthoray.data.screening_rules import ScreeningRules
-from orthoray.data.sources.options import ADAPTERS, AdapterOptions
+from orthoray.data.sources.options import AdapterOptions
 from orthoray.errors import InputError, nearest
-
-Fact = Literal["patient", "study", "series", "image", "accession", "file", "laterality", "modality", "visit"]
-"""What a table can be joined on: identifiers as the source writes them, or facts of the image."""
-
-TableFact = Literal[
-    "patient", "study", "series", "laterality", "site", "visit", "age", "sex", "days_from_baseline", "inverted", "view",
-    "plane", "exclude",
-]  # fmt: skip
-"""What a table can tell about an image beside its header. ``exclude``: a word why the image is not wanted, or empty."""
-
-
-class TableJoin(StrictModel):
-    """A table and the columns that its rows are found by.
-
-    ``table`` is a file below the source (text with any separator, or SAS), or ``<adapter>:<table>`` of the card's
-    adapter.
-    """
-
-    table: str
-    key: dict[Fact, str] = Field(min_length=1, description="Fact of the image → column of the table.")
-    header: list[str] = Field(default_factory=list, description="Names of the columns of a file without header line.")
-    missing: list[str] = Field(default_factory=list, description="Cells that mean the same as empty ones.")
-
-    @property
-    def adapter(self) -> str:
-        """Name of the adapter whose table this is; empty for a file."""
-        return name if (name := self.table.partition(":")[0]) in ADAPTERS and ":" in self.table else ""
-
-
-class FactsTable(TableJoin):
-    """Facts that the header lacks. ``columns``: fact → column of the table; a cell overrides the header.
-
-    Of several columns (a list) the first with a cell counts.
-    """
-
-    columns: dict[TableFact, str | list[str]] = Field(min_length=1)
-
-
-class LabelTable(TableJoin):
-    """Labels of one task; an empty cell means no label. ``values``: cell → class, where cells are not 0, 1, 2 …"""
-
-    task: str
-    unit: Literal["image_id", "study_id"]
-    column: str
-    values: dict[str, int] = Field(default_factory=dict)
-    when: dict[str, str] = Field(default_factory=dict, description="Take only rows with these cells, column → cell.")
-    source: str = Field(default="", description="Column that says how each label was found, for `label_source`.")
-    reason: str = Field(default="", description="Column that says why a label is empty; counted in the account.")
-    event: str = Field(default="", description="Column of survival labels: 1 = it happened, 0 = observation ended.")
-    days: str = Field(default="", description="Column of the days to either.")
-    split: str = Field(
-        default="",
-        description="Column that says which part of the authors' own split (train, val, test) a sample is in.",
-    )
-    boxes: str = Field(default="", description="Column of boxes, JSON [[slice, x, y, width, height], …] in pixels.")
-
-    @property
-    def columns_read(self) -> list[str]:
-        """Every column of the table that the entry needs beside its key."""
-        optional = [self.source, self.reason, self.event, self.days, self.split, self.boxes]
-        return [self.column, *self.when, *(name for name in optional if name)]
-
-    @model_validator(mode="after")
-    def _both(self) -> LabelTable:
-        if bool(self.event) != bool(self.days):
-            raise ValueError("event and days belong together: give both or none")
-        return self
 
 
 class ImageDefaults(StrictModel):
@@ -131,6 +65,10 @@ class DatasetCard(StrictModel):
     master: bool = Field(
         default=False, description="Keep de-identified DICOM with the stored values beside the images (reader dicom)."
     )
+    ocr: bool = Field(
+        default=False,
+        description="Read lettering in the pixels (extra `ocr`, 0.2 … 1 s an image) and exclude images with words.",
+    )
     screening: ScreeningRules = ScreeningRules()
     screened: Literal["exclude", "review"] = Field(
         default="exclude",
@@ -167,15 +105,32 @@ class DatasetCard(StrictModel):
         return self
 
 
+EXAMPLE = "hospital_example"
+"""Name of the card that is there to be copied."""
+
+
 def load_card(name: str) -> DatasetCard:
-    """Load a card by name (``knee_xray_kl``) or path; InputError names what is wrong, or the nearest card."""
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name)
-        return load_config(DatasetCard, path / "card.yaml" if path.is_dir() else path)
+    """Load a card by name (``knee_xray_kl``) or path.
+
+    Raises:
+        InputError: names what is wrong, or the nearest card; or a copy of the example that has kept its name, which
+            would become part of every pseudonym.
+    """
     known: dict[str, Path] = {}
     for folder in reversed(project_folders("datasets")):
         known |= {file.parent.name: file for file in folder.glob("*/card.yaml")}
-    if name not in known:
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+        path = path / "card.yaml" if path.is_dir() else path
+    elif name in known:
+        path = known[name]
+    else:
         cards = ", ".join(sorted(known)) or "none"
         raise InputError(f"no card '{name}'.{nearest(name, known)} Cards: {cards}. Or give the path of a YAML file.")
-    return load_config(DatasetCard, known[name])
+    card = load_config(DatasetCard, path)
+    if card.name == EXAMPLE and (EXAMPLE not in known or card != load_config(DatasetCard, known[EXAMPLE])):
+        raise InputError(
+            f"{path}: name: {EXAMPLE} is the example's. Give your card a name of its own: it becomes part of every "
+            "pseudonym, and stays."
+        )
+    return card

@@ -32,17 +32,21 @@ def judge(made: pa.Table, out: str, card: DatasetCard) -> tuple[pd.DataFrame, pa
     index = made.flatten().to_pandas().rename(columns={"acquisition.deviation_index": "deviation_index"})
     screening = screen(index, card.screening)
     owner = dict(zip(made["image_id"].to_pylist(), made["shard"].to_pylist(), strict=True))
-    leaving = screening.exclusions["severity"].eq("exclude") & (card.screened == "exclude")
+    leaving = _leaves(screening.exclusions["severity"], card)
     stays = ~index["image_id"].isin(set(screening.exclusions.loc[leaving, "image_id"]))
     repeated = find_duplicates(index.loc[stays, NEEDED], _Pixels(out, owner), card.screening)
     found = pd.concat([screening.exclusions, repeated.exclusions], ignore_index=True)
-    found = found.sort_values("severity", kind="stable").drop_duplicates("image_id")  # "exclude" before "review"
-    leaves = (found["severity"] == "exclude") & (card.screened == "exclude")
+    found = found.sort_values("severity", kind="stable").drop_duplicates("image_id")  # "always", "exclude", "review"
+    leaves = _leaves(found["severity"], card)
     look = pd.concat([found[~leaves], repeated.alarms, _inverted(index)], ignore_index=True)
     look = look[~look["image_id"].isin(set(found.loc[leaves, "image_id"]))]
     look["other_id"] = look["other_id"].fillna("") if "other_id" in look.columns else ""
     account = {"screening": screening.account, "duplicates": repeated.account}
     return found[leaves].drop(columns="severity"), as_table(look, REVIEW), account
+
+
+def _leaves(severity: pd.Series, card: DatasetCard) -> pd.Series:
+    return severity.eq("always") | (severity.eq("exclude") & (card.screened == "exclude"))
 
 
 def _inverted(index: pd.DataFrame) -> pd.DataFrame:

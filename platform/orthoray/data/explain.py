@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from orthoray import storage
+from orthoray.data.audit.findings import answers_of
+from orthoray.data.audit.tables import review_table
 from orthoray.data.cards import DatasetCard
 from orthoray.data.dataset import Dataset
 from orthoray.data.listing import list_source
@@ -31,6 +34,9 @@ def explain(dataset: str, image_id: str, source: str | None = None) -> list[str]
     """
     found = Dataset(dataset)
     row = _row(found, image_id)
+    index = found.index()
+    for kept in index[index["image_id"] == image_id].to_dict("records"):  # numbered without what screening excluded
+        row |= {str(name): kept[name] for name in ("slice_index", "slice_count")}
     manifest = found.manifest
     lines = [
         f"dataset   {manifest['dataset_id']}  {manifest['title']}",
@@ -78,11 +84,23 @@ def _file(dataset: Dataset, row: dict[str, Any], source: str | None) -> list[str
 
 
 def _outcome(dataset: Dataset, image_id: str, row: dict[str, Any]) -> list[str]:
+    said = answers_of(dataset).get(image_id, {})
+    audit = [f"audit     {reader}: {one.answer}, {one.decided_at}" for reader, one in said.items()]
     excluded = dataset.excluded()
     for reason in excluded[excluded["image_id"] == image_id].to_dict("records"):
-        return [f"excluded  {reason['stage']} / {reason['reason']}: {reason['detail']}"]
+        return [f"excluded  {reason['stage']} / {_told(reason)}", *audit]
     lines = [f"labels    {task}: {label}" for task, label in _labels(dataset, image_id, row)]
-    return [*lines, f"kept      as slice {row['slice_index']} of {row['slice_count']} of its series"]
+    review = review_table(dataset)
+    lines += [f"review    {_told(found)}" for found in review[review["image_id"] == image_id].to_dict("records")]
+    place = f"slice {row['slice_index'] + 1} of {row['slice_count']} of its series"
+    return [*lines, *audit, f"kept      as {place}"]
+
+
+def _told(found: dict[Any, Any]) -> str:
+    """Reason, detail and the number that decided, of an exclusion or of a finding for review."""
+    value, other = found.get("value"), found.get("other_id")
+    number = f" (value {value:.4g})" if value is not None and math.isfinite(value) else ""
+    return f"{found['reason']}: {found['detail']}{number}" + (f", see {other}" if other else "")
 
 
 def _labels(dataset: Dataset, image_id: str, row: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from orthoray.errors import OrthoRayError, RunError
 
 
+class WorkerError(RunError):
+    """A worker failed, or was ended. What others had finished is still there for the next run."""
+
+
 @contextmanager
 def worker_failures(work: str) -> Iterator[None]:
     """Turn what a worker raised into an error for the user.
@@ -16,7 +20,7 @@ def worker_failures(work: str) -> Iterator[None]:
     because its message or traceback may quote a header or a file name.
 
     Raises:
-        RunError: the worker failed in another way.
+        WorkerError: the worker failed in another way.
     """
     import ray.exceptions
 
@@ -28,9 +32,9 @@ def worker_failures(work: str) -> Iterator[None]:
             raise type(cause)(str(cause)) from None
         if isinstance(cause, OSError) and cause.errno is not None:
             raise OSError(cause.errno, cause.strerror) from None
-        raise RunError(
-            f"{work} failed in a worker ({type(cause).__name__}); nothing was kept. Look into the logs of Ray on that "
-            "machine (they are not repeated here, as they may name files of patients)."
+        raise WorkerError(
+            f"{work} failed in a worker ({type(cause).__name__}). Look into the logs of Ray on that machine (they are "
+            "not repeated here, as they may name files of patients)."
         ) from None
 
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from orthoray import __version__, storage
 from orthoray.data.arrange import arrange
+from orthoray.data.audit import keep_findings
+from orthoray.data.card_tables import LabelTable
 from orthoray.data.cards import DatasetCard
-from orthoray.data.labels import label_table
+from orthoray.data.facts import facts_rows, identifying
+from orthoray.data.labels import find_labels, label_table
 from orthoray.data.listing import list_source
 from orthoray.data.manifest import counts, funnel, reasons
 from orthoray.data.pipeline import build, require_some
 from orthoray.data.schema import VERSION
+from orthoray.data.staging import staged
 from orthoray.data.state import file_keys
 from orthoray.data.survey import survey
 from orthoray.data.tables import Tables
-from orthoray.errors import InputError, OrthoRayError
+from orthoray.data.task_cards import check_task, class_names
+from orthoray.data.telling import tell_account
+from orthoray.errors import InputError
+from orthoray.imaging.ocr import require_ocr
 from orthoray.imaging.pseudonyms import pseudonyms
 from orthoray.progress import outputs, say
 
@@ -55,7 +63,7 @@ def ingest(
         dry_run: read headers, tell what would happen, write nothing.
 
     Returns:
-        The manifest; of a dry run its ``funnel``, ``excluded`` and ``counts`` only.
+        The manifest; of a dry run its ``funnel``, ``excluded``, ``counts`` and the accounts of tables and labels.
 
     Raises:
         InputError: no such source, no file that matches, a missing table or key, or ``out`` is taken.
@@ -64,6 +72,8 @@ def ingest(
     source, out = storage.absolute(source), storage.absolute(out).rstrip("/")
     if limit is not None and limit < 1:
         raise InputError(f"--limit {limit}: give the number of files to read, at least 1.")
+    if card.ocr:
+        require_ocr(f"card '{card.name}'")
     ids = pseudonyms(card.source_code, phi=card.phi_source)
     before = None if dry_run else _before(card, ids.key_id, out, overwrite)
     files = file_keys(list_source(source, card, limit), ids)
@@ -76,7 +86,7 @@ def ingest(
         say(f"  nothing has changed since {out} was written")
         return before
     manifest = _stage(card, source, out, files, tables, before, inputs)
-    _tell(manifest, out)
+    _tell(manifest, card, out)
     return manifest
 
 
@@ -115,21 +125,35 @@ def _before(card: DatasetCard, key_id: str, out: str, overwrite: bool) -> dict[s
 
 
 def _check_tables(card: DatasetCard, tables: Tables) -> None:
-    """InputError for anything wrong with the card's tables, before an image is read."""
-    for facts in card.facts:
-        tables.check(facts, facts.columns.values())
+    """InputError for everything that is wrong with the card's tables and tasks, before an image is read."""
+    private = identifying(*card.facts, *card.labels)
+    checks: list[Callable[[], object]] = [partial(facts_rows, facts, tables, private) for facts in card.facts]
     for label in card.labels:
-        tables.check(label, label.columns_read)
-        label_table(label, tables)
+        checks += [partial(check_task, label), partial(_check_labels, label, tables, private)]
+    faults: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            faults[str(error)] = None
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _check_labels(label: LabelTable, tables: Tables, private: set[str]) -> None:
+    tables.check(label, label.columns_read)
+    label_table(label, tables, private)
 
 
 def _inputs(card: DatasetCard, files: pd.DataFrame, tables: Tables) -> str:
-    """Hash of everything a dataset is made from: files with their times, tables, the card, this version."""
+    """Hash of everything a dataset is made from: files with their times, tables, cards and this version."""
     digest = hashlib.sha256(f"{__version__}|{VERSION}|{tables.ids.key_id}|{card.model_dump_json()}".encode())
     for version in files["version"]:
         digest.update(version.encode())
     for join in (*card.facts, *card.labels):
         digest.update(tables.digest(join).encode())
+    for label in card.labels:
+        digest.update(repr(class_names(label.task)).encode())
     return digest.hexdigest()
 
 
@@ -140,15 +164,18 @@ def _dry_run(card: DatasetCard, source: str, files: pd.DataFrame, tables: Tables
     frames = survey(files, source, card, tables.ids)
     rows, facts_audit = arrange(frames, card, tables, tables.ids)
     stays = rows["stage"] == ""
-    _tell_tables(facts_audit)
     require_some(int(stays.sum()), rows["reason"], source, card)
     read = {"files": len(files), "frames": len(frames), "images": len(rows)}
+    kept = set(rows.loc[stays, "image_id"])
     account = {
         "funnel": funnel(read, rows[~stays])[:5],
         "excluded": reasons(rows[~stays]),
         "counts": counts(rows[stays].assign(source=card.source_code)),
+        "facts_audit": facts_audit,
+        "label_audit": {label.task: told for label, _, told in find_labels(card, rows, kept, tables)},
     }
-    _tell_counts(account)
+    tell_account(account, card)
+    say("  what pixels show, duplicates and screening are not known yet; they may take images and labels away")
     say(f"  {files['size'].sum() / 1e9:.2f} GB would be read; nothing was written (--dry-run)")
     return account
 
@@ -162,48 +189,21 @@ def _stage(
     before: dict[str, Any] | None,
     inputs: str,
 ) -> dict[str, Any]:
-    """Build beside ``out``, then take its place. What an interrupted run has left there is used again."""
+    """Build beside ``out``, then take its place."""
     from orthoray.cluster.session import connect
 
     connect()
-    staging, old = f"{out}.partial", f"{out}.old"
-    if storage.exists(staging):
-        say(f"  going on with what an earlier run left in {staging}")
-    elif before is not None:
-        storage.clone_tree(out, staging)
-        storage.remove_tree(storage.join(staging, "manifest.json"))
-    try:
+    with staged(out, update=before is not None) as staging:
         manifest = build(card, source, staging, files, tables, shards=(before or {}).get("shards"))
         manifest["inputs"] = inputs
-        audit = storage.join(staging, "audit.json")
-        if before is not None and storage.exists(audit) and before["dataset_id"] != manifest["dataset_id"]:
-            storage.rename(audit, storage.join(staging, f"audit-{before['dataset_id']}.json"))
         storage.write_json(storage.join(staging, "manifest.json"), manifest)
-        storage.remove_tree(old)
-        if storage.exists(out):
-            storage.rename(out, old)
-        storage.rename(staging, out)
-    except (OrthoRayError, OSError):  # a full disk above all; an interruption leaves its work for the next run
-        with suppress(OSError):
-            storage.remove_tree(staging)
-        raise
-    finally:
-        if storage.exists(old) and not storage.exists(out):
-            storage.rename(old, out)
-        storage.remove_tree(old)
+        if before is not None:
+            keep_findings(staging, before["dataset_id"])
     return manifest
 
 
-def _tell(manifest: dict[str, Any], out: str) -> None:
-    _tell_counts(manifest)
-    _tell_tables(manifest["facts_audit"])
-    for reason, count in manifest["review"].items():
-        say(f"  {count:>9,}  to look at: {reason}")
-    for task, account in manifest["label_audit"].items():
-        why = ", ".join(f"{count:,} {reason}" for reason, count in account["reasons"].items() if count)
-        say(
-            f"  labels {task}: {account['samples']:,} samples" + (f"; rows of the table not used: {why}" if why else "")
-        )
+def _tell(manifest: dict[str, Any], card: DatasetCard, out: str) -> None:
+    tell_account(manifest, card)
     files = {
         "dataset": out,
         "account": storage.join(out, "manifest.json"),
@@ -214,20 +214,3 @@ def _tell(manifest: dict[str, Any], out: str) -> None:
     train = f"orthoray pretrain pretrain_knee_xray_kl out={out}-pretrain data.datasets='[{{uri: {out}}}]'"
     say(f"  look at a sample of it with people's eyes: orthoray audit {out} --out {name}-sheet.html")
     outputs(files, next_step=train)
-
-
-def _tell_tables(audit: list[dict[str, Any]]) -> None:
-    for table in audit:
-        say(
-            f"  {table['table']}: {table['images']:,} images found in it, {table['images_not_in_table']:,} not; "
-            f"{table['rows_without_image']:,} of its rows say something about no image here"
-        )
-
-
-def _tell_counts(account: dict[str, Any]) -> None:
-    for step in account["funnel"]:
-        say(f"  {step['count']:>9,}  {step['stage']}")
-    for row in account["excluded"]:
-        say(f"  {row['count']:>9,}  excluded: {row['stage']} / {row['reason']}")
-    for row in account["counts"]:
-        say(f"  {row['modality']}: {row['patients']:,} patients, {row['studies']:,} studies, {row['images']:,} images")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from orthoray import storage
-from orthoray.config import project_folders, read_yaml
-from orthoray.data.cards import DatasetCard, LabelTable
+from orthoray.data.card_tables import LabelTable
+from orthoray.data.cards import DatasetCard
+from orthoray.data.facts import check_cells, identifying
 from orthoray.data.schema import as_table
 from orthoray.data.splits import write_splits
 from orthoray.data.tables import Tables
+from orthoray.data.task_cards import class_names, task_card
+from orthoray.data.wrong_cells import told
 from orthoray.errors import InputError
 
 SCHEMA = pa.schema(
@@ -43,24 +47,17 @@ COLUMN_OF = {
 }
 
 
-def class_names(task: str) -> list[str]:
-    """Names of a task's classes from its card in ``datasets/tasks``; none if there is no card."""
-    for folder in project_folders("datasets/tasks"):
-        if (folder / f"{task}.yaml").is_file():
-            return [str(name) for name in read_yaml(folder / f"{task}.yaml")["classes"]]
-    return []
-
-
-def label_table(label: LabelTable, tables: Tables) -> pd.DataFrame:
-    """The rows of a card's entry.
+def label_table(label: LabelTable, tables: Tables, private: Collection[str] = ()) -> pd.DataFrame:
+    """The rows of a card's entry. ``private``: columns of which no cell is quoted, beside those that identify in it.
 
     Returns:
         Key columns, ``label`` (Int64; NA = empty cell), ``event`` and ``days`` (Int64, NA where the entry has none),
         ``boxes``, ``split``, ``source`` and ``reason`` (text, empty where the entry has none).
 
     Raises:
-        InputError: a missing table or column, a cell that is no class of the task, or no number of days.
+        InputError: a missing table or column, a cell that is no class of the task, no key or no number of days.
     """
+    check_cells(label, tables, private)
     keys = tables.keys(label).rename(columns=COLUMN_OF)
     chosen = pd.Series(True, index=keys.index)
     for column, cell in label.when.items():
@@ -71,10 +68,10 @@ def label_table(label: LabelTable, tables: Tables) -> pd.DataFrame:
     names = class_names(label.task)
     wrong = filled[values.isna() | (values % 1 != 0) | (values < 0) | (values >= (len(names) or float("inf")))]
     if len(wrong):
+        which = told(wrong, label.column, identifies=label.column in {*private, *identifying(label)})
         raise InputError(
-            f"{label.table}: '{wrong.iloc[0]}' in column {label.column} is no class of {label.task} ({len(wrong)} such "
-            f"cells; classes: {', '.join(names) or 'whole numbers from 0'}). Map cells to classes with `values` in "
-            "the card."
+            f"{label.table}: {len(wrong)} cell(s) of column {label.column} are no class of {label.task} (classes: "
+            f"{', '.join(names) or 'whole numbers from 0'}); {which}. Map cells to classes with `values` in the card."
         )
     return keys[chosen].assign(
         label=values.astype("Int64").reindex(cells.index),
@@ -167,6 +164,26 @@ def _rows(samples: pd.DataFrame, label: LabelTable) -> pd.DataFrame:
     )
 
 
+def find_labels(
+    card: DatasetCard, images: pd.DataFrame, kept: set[str], tables: Tables
+) -> Iterator[tuple[LabelTable, pd.DataFrame, dict[str, Any]]]:
+    """Rows and account of every entry of the card (`label_rows`).
+
+    The account also says whether the task has a card (``task_card``), how many samples are in each of the ``classes``
+    and, where the entry names a `split`, in each of its ``parts``.
+
+    Raises:
+        InputError: as `label_rows`; a sample without a part, or a patient in two parts.
+    """
+    for label in card.labels:
+        rows, account = label_rows(images, kept, label, tables)
+        account |= {"classes": _counts(rows["class_name"]), "task_card": bool(task_card(label.task))}
+        if label.split and len(rows):
+            rows = _split(rows, label)
+            account["parts"] = _counts(rows["split"])
+        yield label, rows, account
+
+
 def write_labels(
     out: str, card: DatasetCard, images: pd.DataFrame, kept: set[str], tables: Tables
 ) -> dict[str, dict[str, Any]]:
@@ -176,23 +193,25 @@ def write_labels(
     cell, and ``fold`` numbers the parts in the order of their names.
 
     Raises:
-        InputError: as `label_rows`; a sample without a part, or a patient in two parts.
+        InputError: as `find_labels`.
     """
     audit: dict[str, dict[str, Any]] = {}
     storage.remove_tree(storage.join(out, "splits"))
-    for label in card.labels:
-        rows, account = label_rows(images, kept, label, tables)
-        audit[label.task] = {**account, "classes": rows["class_name"].value_counts().sort_index().to_dict()}
+    for label, rows, account in find_labels(card, images, kept, tables):
+        audit[label.task] = account
         if len(rows):
             storage.write_table(as_table(rows, SCHEMA), storage.join(out, "labels", f"{label.task}.parquet"))
             if label.split:
-                write_splits(storage.join(out, "splits", f"{label.task}.parquet"), _split(rows, label))
-                audit[label.task]["parts"] = rows["split"].value_counts().sort_index().to_dict()
+                write_splits(storage.join(out, "splits", f"{label.task}.parquet"), rows)
     return audit
 
 
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().sort_index().items()}
+
+
 def _split(rows: pd.DataFrame, label: LabelTable) -> pd.DataFrame:
-    """Columns of `orthoray.data.splits` for the parts that a table tells."""
+    """The rows with the columns of `orthoray.data.splits` for the parts that a table tells."""
     unassigned = int((rows["split"] == "").sum())
     if unassigned:
         raise InputError(f"{label.table}: {unassigned} sample(s) of {label.task} have no cell in column {label.split}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -31,41 +31,49 @@ be made."""
 FILES_PER_CALL = 4
 
 
-def master_rows(rows: pd.DataFrame, source: str, ids: Pseudonyms) -> Iterator[dict[str, Any]]:
+def master_rows(rows: pd.DataFrame, source: str, ids: Pseudonyms, clean: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """Rows of `MASTER` for the files of the rows of a shard, each file once.
 
     De-identification runs in a child process of its own, which never decodes pixels and alone is given the key.
+    ``clean``: ``file_key`` → frames on which OCR read nothing but markers; a file of which that holds for all frames
+    claims clean pixel data.
     """
     files = rows.groupby("file", sort=False).agg(file_key=("file_key", "first"), image_ids=("image_id", list))
-    uris = [storage.join(source, str(file)) for file in files.index]
-    made = in_batches(deidentified, uris, FILES_PER_CALL, _refused, ids, guard="deidentify")
+    uris = (storage.join(source, str(file)) for file in files.index)
+    tasks = zip(uris, (clean.get(key, 0) for key in files["file_key"]), strict=True)
+    made = in_batches(deidentified, tasks, FILES_PER_CALL, _refused, ids, guard="deidentify")
     for row, (_, result) in zip(files.to_dict("records"), made, strict=True):
         refused = isinstance(result, Refused)
         outcome = {"dicom": None, "reason": result.reason} if refused else {"dicom": result, "reason": None}  # type: ignore[union-attr]
         yield {str(name): value for name, value in row.items()} | outcome
 
 
-def keep_master(out: str, number: int, image_ids: set[str]) -> None:
-    """Drop the files of a shard of which no image is left: what a person must not see is in neither tier."""
+def keep_master(out: str, number: int, image_ids: set[str], hidden: frozenset[str]) -> None:
+    """Drop the files of a shard of which no image is left, or of which one was excluded for lettering (``hidden``).
+
+    What a person must not see is in neither tier.
+    """
     uri = shard_uri(out, "master", number)
     if not storage.exists(uri):
         return
     table = storage.read_table(uri)
-    stays = pa.array([bool(image_ids & set(images)) for images in table["image_ids"].to_pylist()], pa.bool_())
+    files = [set(images) for images in table["image_ids"].to_pylist()]
+    stays = pa.array([bool(image_ids & images) and not hidden & images for images in files], pa.bool_())
     storage.write_table(table.filter(stays), uri, compression="none")
 
 
-def deidentified(uris: list[str], ids: Pseudonyms) -> list[bytes | Refused]:
-    """De-identified files. Runs in a guarded child process."""
-    return [_deidentified(uri, ids) for uri in uris]
+def deidentified(files: list[tuple[str, int]], ids: Pseudonyms) -> list[bytes | Refused]:
+    """De-identified files, given with the number of their frames that are clean. Runs in a guarded child process."""
+    return [_deidentified(uri, clean, ids) for uri, clean in files]
 
 
-def _deidentified(uri: str, ids: Pseudonyms) -> bytes | Refused:
+def _deidentified(uri: str, clean: int, ids: Pseudonyms) -> bytes | Refused:
     try:
-        return to_bytes(deidentify(read_dicom(uri), ids))
+        dataset = read_dicom(uri)
+        return to_bytes(deidentify(dataset, ids, clean_pixels=clean == int(dataset.get("NumberOfFrames") or 1)))
     except UnreadableImageError as error:
         return Refused(error.reason, error.detail)
 
 
-def _refused(_: str, error: UnreadableImageError) -> bytes | Refused:
+def _refused(_: tuple[str, int], error: UnreadableImageError) -> bytes | Refused:
     return Refused(error.reason, error.detail)

@@ -20,9 +20,10 @@ from orthoray.data.documents import croissant, datasheet
 from orthoray.data.failures import worker_failures
 from orthoray.data.flow import flow_svg
 from orthoray.data.labels import write_labels
+from orthoray.data.lettered import lettered_ids, ocr_account
 from orthoray.data.manifest import build_manifest
 from orthoray.data.schema import COPIED, EXCLUDED, FLAGS, INDEX, KEYS, NUMBERS, REPORT, as_table
-from orthoray.data.settle import ShardSettler, held, renumbered, slice_numbers, without_nan
+from orthoray.data.settle import SETTLED, ShardSettler, held, renumbered, settle_geometry, slice_numbers, without_nan
 from orthoray.data.shards import ShardWriter, made_images
 from orthoray.data.state import IngestState, keep_shards, shard_key, shard_uri
 from orthoray.data.survey import survey
@@ -76,6 +77,7 @@ def build(
     manifest = build_manifest(card, tables.ids.key_id, read, counted, excluded.to_pandas())
     manifest |= {"facts_audit": facts_audit, "label_audit": labels, "shards": len(places)}
     manifest["judged"] = judged
+    manifest["ocr"] = ocr_account(made) if card.ocr else None
     manifest["review"] = review.to_pandas().groupby("reason").size().to_dict()
     _documents(manifest, out)
     return manifest
@@ -136,7 +138,7 @@ class _Writing:
         columns = ["image_id", "version", "frame", "part", "inverted", "series_id", "study_id", "days_from_baseline"]
         columns += [name for name in (*COPIED, *NUMBERS, *FLAGS) if name not in columns]
         card, fields = self.card, [str(field) for field in REPORT]
-        settings = (card.window, card.short_side, card.source_code, card.master, fields)
+        settings = (card.window, card.short_side, card.ocr, card.source_code, card.master, fields)
         return {number: shard_key(self._part(number), columns, settings) for number in self.places}
 
     def write(self, numbers: list[int]) -> Iterator[pa.Table]:
@@ -146,6 +148,8 @@ class _Writing:
         if not numbers:
             return
         storage.makedirs(storage.join(self.out, "images"))
+        for number in numbers:  # what was excluded is made again, and its thumbnail too where there may be one
+            storage.remove_tree(shard_uri(self.out, "rejected", number))
         references = [ray.put(self._part(number)) for number in numbers]
         keys = [(number, self.keys[number]) for number in numbers]
         writer = ShardWriter(references, keys, self.source, self.out, self.card, self.state.ids)
@@ -163,8 +167,9 @@ class _Writing:
 
 def _settle(writing: _Writing, made: pa.Table, screened: pd.DataFrame) -> pa.Table:
     """Make every shard hold its images without the excluded ones, in order; return the index."""
-    images = made.select(["image_id", "series_id", "shard"]).to_pandas()
+    images = made.select(["image_id", "series_id", "shard", "geometry"]).to_pandas()
     stays = slice_numbers(images[~images["image_id"].isin(screened["image_id"])])
+    stays = settle_geometry(stays, writing.rows)
     wanted = dict(iter(stays.groupby("shard")))
     changed, lost = {}, []
     for number in writing.places:
@@ -174,11 +179,10 @@ def _settle(writing: _Writing, made: pa.Table, screened: pd.DataFrame) -> pa.Tab
         changed[number] = want
         if not set(want["image_id"]) <= set(have):  # images that were excluded before
             lost.append(number)
-            storage.remove_tree(shard_uri(writing.out, "rejected", number))
     for _ in writing.write(lost):
         pass
     told = screened["reason"] + " " + screened["detail"]  # other reasons are in the detail
-    lettered = screened.loc[told.str.contains("burned_in_text|screenshot"), "image_id"]
+    lettered = set(screened.loc[told.str.contains("burned_in_text|screenshot"), "image_id"]) | lettered_ids(made)
     _apply(changed, writing.out, frozenset(lettered))
     stays = stays.sort_values(["series_id", "slice_index"])
     return without_nan(renumbered(made.select(INDEX.names).take(pa.array(stays.index)), stays))
@@ -189,7 +193,7 @@ def _apply(changed: dict[int, pd.DataFrame], out: str, hidden: frozenset[str]) -
 
     if not changed:
         return
-    columns = ["image_id", "slice_index", "slice_count"]
+    columns = ["image_id", *SETTLED]
     settler = ShardSettler([(number, ray.put(want[columns])) for number, want in changed.items()], out, hidden)
     with Progress(len(changed), "removing excluded images", "shards") as bar:
         for done in _in_tasks(settler, len(changed), "removing images"):

@@ -1,4 +1,4 @@
-"""From one file to the images of the training tier. Runs in a guarded child process: here files are decoded."""
+"""From one file to the images of the training tier. Runs in a guarded child, which decodes and reads them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray.data.codec import encode
-from orthoray.imaging import Display, UnreadableImageError, display_frames
+from orthoray.imaging import Display, UnreadableImageError, display_frames, sniff
+from orthoray.imaging.files import read_dicom
+from orthoray.imaging.lettering import Lettering, find_lettering
+from orthoray.imaging.needles import needles_of
 from orthoray.imaging.polarity import polarity
 from orthoray.imaging.quality import measure
 
@@ -34,10 +37,11 @@ class Want:
 
 @dataclass(frozen=True)
 class Treatment:
-    """How images are made: the window's policy and the short side in pixels."""
+    """How images are made: the window's policy, the short side in pixels, and whether lettering is read."""
 
     window: str
     short_side: int
+    ocr: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,17 +76,25 @@ def prepare(files: Sequence[tuple[str, Sequence[Want]]], treatment: Treatment) -
 def _file(uri: str, wants: Sequence[Want], treatment: Treatment) -> list[Outcome]:
     try:
         frames = display_frames(uri, treatment.window)
+        read = _lettering(uri, frames, wants) if treatment.ocr else {}
     except UnreadableImageError as error:
         return [Refused(error.reason, error.detail)] * len(wants)
     return [
-        _image(frames[want.frame], want, treatment.short_side)
+        _image(frames[want.frame], want, treatment.short_side, read.get(want.frame))
         if want.frame < len(frames)
         else Refused("frame_missing", "fewer frames than the header says")
         for want in wants
     ]
 
 
-def _image(frame: Display, want: Want, short_side: int) -> Outcome:
+def _lettering(uri: str, frames: Sequence[Display], wants: Sequence[Want]) -> dict[int, Lettering]:
+    """What is read on each wanted frame: on all of it, before it is cut in halves and reduced."""
+    needles = needles_of(read_dicom(uri, pixels=False)) if sniff(uri) == "dicom" else frozenset()
+    wanted = sorted({want.frame for want in wants if want.frame < len(frames)})
+    return {number: find_lettering(frames[number].grey, needles) for number in wanted}
+
+
+def _image(frame: Display, want: Want, short_side: int, read: Lettering | None) -> Outcome:
     image, scale = reduced(frame.grey, want.part, short_side)
     image = 255 - image if want.inverted else image
     if image.min() == image.max():
@@ -99,7 +111,7 @@ def _image(frame: Display, want: Want, short_side: int) -> Outcome:
         "intensity_low": frame.low,
         "intensity_high": frame.high,
         "intensity_policy": frame.policy + ("+inverted" if want.inverted else ""),
-        "quality": quality.row(),
+        "quality": quality.row() | (read.row() if read else {}),
         "phash": quality.phash,
         "polarity": polarity(image).score if want.modality == "XR" else None,
     }

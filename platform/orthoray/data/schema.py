@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 from orthoray.imaging.acquisition import Acquisition
-from orthoray.imaging.quality import Quality
+from orthoray.imaging.lettering import READ
+from orthoray.imaging.quality import MEASURES
 
 VERSION = 2
 """Version of the layout; part of every dataset_id."""
@@ -23,8 +24,8 @@ NUMBERS = ["row_spacing_mm", "col_spacing_mm", "slice_spacing_mm", "age", "field
 
 KEYS = ["image_id", "patient_id", "study_id", "series_id", "source", "site", "modality", "body_part", "laterality"]
 
-QUALITY = pa.struct([(field.name, pa.float32()) for field in fields(Quality) if field.name != "phash"])
-"""The measures of `orthoray.imaging.quality.Quality`."""
+QUALITY = pa.struct([(name, pa.float32()) for name in (*MEASURES, *READ)])
+"""The measures of `orthoray.imaging.quality.Quality`; and what OCR found (`orthoray.imaging.lettering`), else null."""
 
 ACQUISITION = pa.struct(
     [

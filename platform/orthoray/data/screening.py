@@ -41,7 +41,7 @@ class Screening(NamedTuple):
     Attributes:
         exclusions: one row per image found, with the columns `COLUMNS`, in the order of the index. ``value`` is the
             number that decided, ``detail`` says which number that is, its limit, and any further reasons;
-            ``severity`` is ``exclude`` or ``review``.
+            ``severity`` is ``exclude``, ``review`` or ``always`` (excluded whatever the card says).
         account: ``images``; ``by_stratum``: how many images each kind of strata judged (``none``: too few of their
             like, so no z); ``strata``: number of the finest ones; ``missing``: columns that were absent, whose rules
             found nothing; ``counts``: reason → severity → images.

@@ -38,14 +38,14 @@ class Finding:
 
     Attributes:
         reason: fixed word.
-        severity: ``exclude`` or ``review``.
+        severity: ``exclude``, ``review``, or ``always``: to be excluded whatever the card says.
         mask: (n,) bool.
         value: (n,) the number that decided.
         detail: what that number is and its limit.
     """
 
     reason: str
-    severity: Severity
+    severity: Severity | Literal["always"]
     mask: Mask
     value: Values
     detail: str
@@ -77,10 +77,17 @@ def outlier(table: ScreeningTable, rule: OutlierRule) -> Iterator[Finding]:
     yield Finding("non_knee", rule.severity, score > rule.limit, score, f"outlier score, limit {rule.limit:g}")
 
 
+def identity(table: ScreeningTable) -> Finding:
+    """Identifying values of the image's own header, read in its pixels."""
+    lines = table.measure("ocr_identity")
+    return Finding("burned_in_text", "always", lines > 0, lines, "ocr_identity, limit 0")
+
+
 def burned_in_text(table: ScreeningTable, rule: TextRule) -> Iterator[Finding]:
-    """Words in the pixels, or the header's BurnedInAnnotation."""
-    words = table.measure("text_boxes")
+    """Words in the pixels, by their strokes or read, or the header's BurnedInAnnotation."""
+    words, read = table.measure("text_boxes"), table.measure("ocr_words")
     yield Finding("burned_in_text", rule.severity, words > rule.words, words, f"words, limit {rule.words}")
+    yield Finding("burned_in_text", rule.severity, read > rule.ocr_words, read, f"ocr_words, limit {rule.ocr_words}")
     yield _flagged(table, rule, "burned_in", "burned_in_text")
 
 
@@ -223,7 +230,8 @@ CHECKS: dict[str, Callable[[ScreeningTable, Any], Iterator[Finding]]] = {
 
 
 def findings(table: ScreeningTable, rules: ScreeningRules) -> Iterator[Finding]:
-    """What every rule that is on finds; a reason may come several times."""
+    """What every rule that is on finds, and what no rule can switch off; a reason may come several times."""
+    yield identity(table)
     for name, check in CHECKS.items():
         rule: Rule = getattr(rules, name)
         if rule.on:

@@ -70,9 +70,13 @@ class StitchedRule(Rule):
 
 
 class TextRule(Rule):
-    """More words than this, by the pixels; or the header says so."""
+    """More words than this, by the pixels; or the header says so.
 
-    words: int = Field(default=0, ge=0)
+    An image on which OCR read a value of its own header leaves whatever the rule says.
+    """
+
+    words: int = Field(default=0, ge=0, description="By their strokes.")
+    ocr_words: int = Field(default=0, ge=0, description="Read by OCR (`ocr: true`), allowed markers left out.")
 
 
 class GraphicsRule(Rule):

@@ -17,9 +17,13 @@ from orthoray.data.codec import decode, encode
 from orthoray.data.master import keep_master
 from orthoray.data.schema import IMAGES, REJECTED
 from orthoray.data.shards import open_shard
+from orthoray.data.stacks import DUPLICATE, settled_geometry
 from orthoray.data.state import shard_uri
 
 THUMBNAIL_SIDE = 256
+
+SETTLED = ["slice_index", "slice_count", "geometry"]
+"""Columns that depend on which images of a stack stay."""
 
 
 def slice_numbers(index: pd.DataFrame) -> pd.DataFrame:
@@ -30,9 +34,26 @@ def slice_numbers(index: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def settle_geometry(index: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The images that stay, with what is still true of their stacks' ``geometry``.
+
+    Args:
+        index: ``image_id, series_id, geometry`` of the images that stay.
+        rows: ``image_id, place`` of all that were read.
+    """
+    repeated = index[index["geometry"].astype(str).str.contains(DUPLICATE, regex=False)]
+    if repeated.empty:
+        return index
+    places = repeated["image_id"].map(rows.drop_duplicates("image_id").set_index("image_id")["place"])
+    geometry = index["geometry"].copy()
+    for _, stack in repeated.groupby("series_id"):
+        geometry.loc[stack.index] = settled_geometry(stack["geometry"].iloc[0], places.loc[stack.index])
+    return index.assign(geometry=geometry)
+
+
 def renumbered(table: pa.Table, numbers: pd.DataFrame) -> pa.Table:
-    """Rows of images with the ``slice_index`` and ``slice_count`` of ``numbers``, row by row."""
-    for name in ("slice_index", "slice_count"):
+    """Rows of images with the columns `SETTLED` of ``numbers``, row by row."""
+    for name in SETTLED:
         field = IMAGES.field(name)
         table = table.set_column(
             table.schema.get_field_index(name), field, pa.array(numbers[name].to_numpy(), field.type)
@@ -66,9 +87,10 @@ class ShardSettler:
     """Rewrites shards so that they hold the wanted images only.
 
     Args:
-        wanted: for each shard its number and the rows ``image_id, slice_index, slice_count`` to hold, as references.
+        wanted: for each shard its number and the rows to hold (``image_id`` and `SETTLED`), as references.
         out: folder of the dataset being written.
-        hidden: images of which no thumbnail is kept, because lettering in them may name somebody.
+        hidden: images of which, when they are excluded, no thumbnail and no file is kept, because lettering in them may
+            name somebody.
     """
 
     def __init__(self, wanted: list[tuple[int, Any]], out: str, hidden: frozenset[str]) -> None:
@@ -83,7 +105,7 @@ class ShardSettler:
 
         number, reference = self.wanted[place]
         rows: pd.DataFrame = ray.get(reference)
-        numbers = rows.set_index("image_id")[["slice_index", "slice_count"]]
+        numbers = rows.set_index("image_id")[SETTLED]
         uri, count = shard_uri(self.out, "images", number), 0
         rejected: list[pa.Table] = []
         with storage.replacing(uri) as temporary, open_shard(temporary) as writer:
@@ -97,7 +119,7 @@ class ShardSettler:
                 if len(kept):
                     writer.write_table(kept)
         self._reject(number, rejected)
-        keep_master(self.out, number, set(numbers.index))
+        keep_master(self.out, number, set(numbers.index), self.hidden - set(numbers.index))
         return count
 
     def _reject(self, number: int, tables: list[pa.Table]) -> None:

@@ -18,16 +18,22 @@ import pyarrow.parquet as pq
 from orthoray import storage
 from orthoray.data.cards import DatasetCard
 from orthoray.data.decoder import in_batches
+from orthoray.data.lettered import clean_frames
 from orthoray.data.master import MASTER, master_rows
 from orthoray.data.prepare import Made, Outcome, Refused, Treatment, Want, prepare
 from orthoray.data.schema import ACQUISITION, COPIED, FLAGS, IMAGES, NUMBERS, REPORT, VERSION
+from orthoray.data.stacks import settled_geometry
 from orthoray.data.state import REPORTS, shard_uri, write_report
 from orthoray.imaging import UnreadableImageError
+from orthoray.imaging.ocr import require_ocr
 from orthoray.imaging.pseudonyms import Pseudonyms
 
 ROW_GROUP_BYTES = 24 << 20
 ROW_GROUP_ROWS = 256
 FILES_PER_CALL = 8
+FRAMES_READ = 16
+"""With OCR a call takes so many frames of one file at most; each takes up to seconds."""
+
 NOTHING_SHOWN = ("blank", "too_small")
 LIMITS = ("intensity_low", "intensity_high")
 MADE = ("height", "width", "codec", "sha256", "quality", "phash", "polarity", *LIMITS, "intensity_policy")
@@ -62,6 +68,8 @@ class ShardWriter:
     def _shard(self, place: int) -> Iterator[dict[str, list[int]]]:
         import ray
 
+        if self.card.ocr:
+            require_ocr(f"card '{self.card.name}'")  # this machine may lack what the first one has
         rows: pd.DataFrame = ray.get(self.rows[place])
         number, key = self.keys[place]
         self._known = earlier_outcomes(self.out, number)
@@ -74,13 +82,13 @@ class ShardWriter:
                 yield {"images": [len(report)]}
         whole = pa.concat_tables(parts)
         if self.card.master:
-            made = made_images(whole)["image_id"].to_pylist()
-            self._master(number, rows[rows["image_id"].isin(made)])
+            made = made_images(whole)
+            self._master(number, rows[rows["image_id"].isin(made["image_id"].to_pylist())], clean_frames(made))
         write_report(self.out, number, key, whole)
 
-    def _master(self, number: int, rows: pd.DataFrame) -> None:
+    def _master(self, number: int, rows: pd.DataFrame, clean: dict[str, int]) -> None:
         with storage.replacing(shard_uri(self.out, "master", number)) as uri, open_shard(uri, MASTER) as writer:
-            for row in master_rows(rows, self.source, self.ids):
+            for row in master_rows(rows, self.source, self.ids, clean):
                 writer.write_table(pa.Table.from_pylist([row], schema=MASTER))
 
     def _groups(self, rows: pd.DataFrame) -> Iterator[tuple[list[Row], list[Row]]]:
@@ -101,21 +109,27 @@ class ShardWriter:
         seen: dict[tuple[str, str], str] = {}
         taken: set[str] = set()
         for _, series in groupby(self._outcomes(rows), key=lambda pair: pair[0]["series_id"]):
-            records = [self._record(row, outcome, seen, taken) for row, outcome in series]
+            pairs = list(series)
+            records = [self._record(row, outcome, seen, taken) for row, outcome in pairs]
             images = [record for record in records if "pixels" in record]
+            places = [row["place"] for (row, _), record in zip(pairs, records, strict=True) if "pixels" in record]
             for index, record in enumerate(images):
-                record.update(slice_index=index, slice_count=len(images))
+                geometry = settled_geometry(record["geometry"], places)
+                record.update(slice_index=index, slice_count=len(images), geometry=geometry)
             yield from records
 
     def _outcomes(self, rows: pd.DataFrame) -> Iterator[tuple[Row, Outcome]]:
-        """Every row with its image; a file is decoded once for consecutive rows."""
+        """Every row with its image; a file is decoded once for consecutive rows (with OCR: `FRAMES_READ`)."""
         records: list[Row] = rows.to_dict("records")  # type: ignore[assignment]
-        treatment = Treatment(self.card.window, self.card.short_side)
+        ocr = self.card.ocr
+        treatment = Treatment(self.card.window, self.card.short_side, ocr)
         for row in records:
             row["made_from"] = _made_from(row, treatment)
         files = [list(group) for _, group in groupby(records, key=lambda row: row["file"])]
+        if ocr:
+            files = [file[first : first + FRAMES_READ] for file in files for first in range(0, len(file), FRAMES_READ)]
         new = [file for file in files if not self._is_known(file)]
-        made = in_batches(prepare, map(self._wanted, new), FILES_PER_CALL, _refused, treatment)
+        made = in_batches(prepare, map(self._wanted, new), 1 if ocr else FILES_PER_CALL, _refused, treatment)
         for file in files:
             if self._is_known(file):
                 yield from ((row, self._known[row["made_from"]]) for row in file)

@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from orthoray.data.stack_rules import StackTable
 from orthoray.imaging.facts import ORIENTATION
-from orthoray.imaging.geometry import normal_of
+from orthoray.imaging.geometry import SAME_PLACE_MM, normal_of
 from orthoray.imaging.laterality import side_of_position
 from orthoray.imaging.vocabulary import PAIRED
 
 OTHER_PLANE = math.cos(math.radians(15.0))
 """Cosine of the angle between normals from which on a series has planes of several directions."""
+
+DUPLICATE = "duplicate_position"
 
 FEW_SLICES = 6
 LARGE_GAP = 2.0
@@ -60,6 +63,19 @@ def find_stacks(rows: pd.DataFrame, series: str = "series_id") -> pd.DataFrame:
             columns["geometry"][stack.members] = "+".join(stack.notes)
             columns["ascends"][stack.members] = stack.ascends
     return pd.DataFrame(columns, index=rows.index)
+
+
+def settled_geometry(geometry: str, places: npt.ArrayLike) -> str:
+    """What to know about a stack once images have left it: duplicates that are gone are not told.
+
+    Args:
+        geometry: of the whole stack, as `find_stacks` says it.
+        places: ``place`` of the images that are left.
+    """
+    notes = geometry.split("+")
+    if DUPLICATE in notes and bool((np.diff(np.sort(np.asarray(places, np.float64))) > SAME_PLACE_MM).all()):
+        notes.remove(DUPLICATE)
+    return "+".join(notes)
 
 
 def localisers(rows: pd.DataFrame, stacks: pd.DataFrame, series: str = "series_id") -> pd.Series:

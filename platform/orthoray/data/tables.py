@@ -9,14 +9,12 @@ from functools import cached_property
 import pandas as pd
 
 from orthoray import storage
-from orthoray.data.cards import TableJoin
+from orthoray.data.card_tables import HASHED, FactColumn, TableJoin
 from orthoray.data.sources.adapters import Makers, makers
 from orthoray.data.sources.options import AdapterOptions
 from orthoray.data.sources.sheet import read_cells
 from orthoray.errors import InputError, nearest
 from orthoray.imaging.pseudonyms import Pseudonyms
-
-HASHED = ("patient", "study", "series", "image", "accession")
 
 
 class Tables:
@@ -40,13 +38,14 @@ class Tables:
         self._images = images
         self._read: dict[tuple[str, ...], pd.DataFrame] = {}
 
-    def column(self, join: TableJoin, column: str | list[str]) -> pd.Series:
+    def column(self, join: TableJoin, column: str | list[str] | FactColumn) -> pd.Series:
         """A column as text, empty cells as empty text; of several columns the first filled cell of each row.
 
         Raises:
             InputError: a missing table or column (names the nearest), or a table that cannot be read.
         """
         table = self._table(join)
+        column = column.column if isinstance(column, FactColumn) else column
         names = [column] if isinstance(column, str) else column
         cells = pd.Series("", index=table.index, dtype=str)
         for name in names:
@@ -55,20 +54,23 @@ class Tables:
             cells = cells.where(cells != "", table[name].mask(table[name].isin(join.missing), ""))
         return cells
 
-    def check(self, join: TableJoin, columns: Iterable[str | list[str]]) -> None:
+    def check(self, join: TableJoin, columns: Iterable[str | list[str] | FactColumn]) -> None:
         """InputError if the table or one of the columns is missing."""
         for column in [*join.key.values(), *columns]:
             self.column(join, column)
 
     def keys(self, join: TableJoin) -> pd.DataFrame:
-        """The key columns of a join, named by fact, identifiers as pseudonyms."""
-        return pd.DataFrame(
-            {fact: self.hashed(fact, self.column(join, column)) for fact, column in sorted(join.key.items())}
-        )
+        """The key columns of a join, named by fact, as `facts` gives them."""
+        return pd.DataFrame({fact: self.facts(join, fact, column) for fact, column in sorted(join.key.items())})
 
-    def hashed(self, fact: str, cells: pd.Series) -> pd.Series:
-        """Pseudonyms of a column if ``fact`` identifies; the column itself otherwise."""
-        return cells.map(lambda cell: self.ids.make(fact, cell)) if fact in HASHED else cells
+    def facts(self, join: TableJoin, fact: str, column: FactColumn) -> pd.Series:
+        """A column as ``fact``: pseudonyms if it identifies, what ``values`` makes of the cells, or the cells."""
+        cells = self.column(join, column)
+        if fact in HASHED:
+            return cells.map(lambda cell: self.ids.make(fact, cell))
+        if column.values:
+            return cells.map({cell: str(value) for cell, value in column.values.items()}).fillna("").astype(str)
+        return cells
 
     def digest(self, join: TableJoin) -> str:
         """SHA-256 of the table as it is used: the same cells under the same names give the same text."""

@@ -247,3 +247,15 @@ def test_without_clean_graphics_the_words_stay_and_the_option_is_not_claimed(ori
 def test_meta_information_of_the_result_is_readable_by_others(cleaned, tmp_path):
     (tmp_path / "a.dcm").write_bytes(cleaned)
     assert pydicom.dcmread(tmp_path / "a.dcm").pixel_array.shape == true_pixels().shape
+
+
+def test_clean_pixel_data_is_claimed_only_when_said_and_kept_by_a_second_pass(original):
+    plain, clean = (deidentify(read(original), IDS, clean_pixels=said) for said in (False, True))
+    codes = [[code.CodeValue for code in made.DeidentificationMethodCodeSequence] for made in (plain, clean)]
+    assert sorted(codes[1]) == sorted([*codes[0], "113101"])
+    assert clean.BurnedInAnnotation == "NO"
+    assert "BurnedInAnnotation" not in plain
+    content = to_bytes(clean)
+    assert to_bytes(deidentify(read(content), IDS)) == content
+    again = deidentify(read(content), Pseudonyms(b"another key for tests", "knees"))
+    assert "113101" not in [code.CodeValue for code in again.DeidentificationMethodCodeSequence]

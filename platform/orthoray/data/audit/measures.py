@@ -82,14 +82,15 @@ class Measures:
         """
         if tile.arm == "rejected":
             return self._decisive(self.excluded[tile.image_id], self.excluded_values, f"accepted {alike}", self.alike)
-        group = np.flatnonzero(self.strata == tile.stratum)
         place = self.place[tile.image_id]
+        stratum = str(self.strata[place])
+        group = np.flatnonzero(self.strata == stratum)
         measured: list[dict[str, Any]] = []
         for name in sorted(self.quality, key=lambda name: -_unusual(self.quality[name], group, place)):
-            item = self._compare(name, float(self.quality[name][place]), tile.stratum, self.quality[name][group])
+            item = self._compare(name, float(self.quality[name][place]), stratum, self.quality[name][group])
             measured += [] if item is None else [item]
         found = self.review.get(tile.image_id)
-        first = self._decisive(found, self.review_values, tile.stratum, self.strata) if found else []
+        first = self._decisive(found, self.review_values, stratum, self.strata) if found else []
         names = {item["name"] for item in first}
         return first + [item for item in measured if item["name"] not in names]
 

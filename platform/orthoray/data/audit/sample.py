@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from orthoray.config import StrictModel
 from orthoray.data.audit.tables import index_table, rejected_ids
@@ -26,13 +26,23 @@ NOTHING = ("", "none", "unknown", "nan")
 
 
 class Parameters(StrictModel):
-    """What, together with a dataset, determines a sheet."""
+    """What, together with a dataset, determines a sheet.
+
+    ``only``: a random sample of accepted and rejected images, or images that ingest listed for review.
+    """
 
     n: Annotated[int, Field(ge=1, description="accepted images to look at")] = 300
     rejected: Annotated[int, Field(ge=0, description="rejected images to look at")] = 60
     seed: int = 0
     double_read: Annotated[float, Field(ge=0, le=1, description="share of the tiles that two people read")] = 0.15
     blind: bool = False
+    only: Literal["sample", "review"] = "sample"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``only`` if it is the default: sheets from before it was there keep their hash."""
+        fields: dict[str, Any] = plain(self)
+        return fields if self.only != "sample" else {k: value for k, value in fields.items() if k != "only"}
 
 
 @dataclass(frozen=True)
@@ -94,30 +104,52 @@ def make_plan(dataset: Dataset, parameters: Parameters) -> Plan:
     Raises:
         InputError: the dataset holds no images or its manifest no dataset_id.
     """
-    dataset_id = dataset.manifest.get("dataset_id")
-    if not isinstance(dataset_id, str) or not dataset_id:
-        raise InputError(f"{dataset.uri}: manifest.json has no dataset_id. Ingest the dataset again.")
+    dataset_id = dataset_name(dataset)
     index = strata_columns(index_table(dataset))
     if index.empty:
         raise InputError(f"{dataset.uri}: the dataset holds no images, so there is nothing to look at.")
     excluded = dataset.excluded()
     shown = showable(excluded, rejected_ids(dataset), set(index["image_id"]))
-    frames: dict[Arm, tuple[pd.Series, int]] = {
+    arms: dict[Arm, tuple[pd.Series, int]] = {
         "accepted": (pd.Series(accepted_strata(index).to_numpy(), index["image_id"]), parameters.n),
         "rejected": (pd.Series(rejected_strata(shown).to_numpy(), shown["image_id"]), parameters.rejected),
     }
-    strata: list[Stratum] = []
-    tiles: list[Tile] = []
-    for arm, (frame, wanted) in frames.items():
-        populations = {str(name): int(count) for name, count in frame.value_counts().items()}
-        taken = allocate(populations, wanted)
-        strata += [Stratum(arm, name, populations[name], taken[name]) for name in sorted(taken)]
-        members = frame.groupby(frame).groups
-        chosen = [(image, name) for name in taken for image in _draw(members[name], taken[name], parameters.seed)]
-        twice = _share((image for image, _ in chosen), parameters.double_read, parameters.seed)
-        tiles += [Tile(image, arm, stratum, image in twice) for image, stratum in chosen]
-    tiles.sort(key=lambda tile: _rank("order", parameters.seed, tile.image_id))
-    return Plan(dataset_id, parameters, tuple(strata), tuple(tiles), len(excluded) - len(shown))
+    drawn = [draw(arm, strata, wanted, parameters) for arm, (strata, wanted) in arms.items()]
+    tiles = _mixed((tile for _, part in drawn for tile in part), parameters.seed)
+    strata = tuple(stratum for part, _ in drawn for stratum in part)
+    return Plan(dataset_id, parameters, strata, tiles, len(excluded) - len(shown))
+
+
+def dataset_name(dataset: Dataset) -> str:
+    """The dataset's id; InputError if its manifest has none."""
+    found = dataset.manifest.get("dataset_id")
+    if not isinstance(found, str) or not found:
+        raise InputError(f"{dataset.uri}: manifest.json has no dataset_id. Ingest the dataset again.")
+    return found
+
+
+def draw(
+    arm: Arm, strata: pd.Series, wanted: int, parameters: Parameters
+) -> tuple[tuple[Stratum, ...], tuple[Tile, ...]]:
+    """Share ``wanted`` images among the strata of one arm and draw them.
+
+    Args:
+        arm: accepted or rejected.
+        strata: stratum by image_id.
+        wanted: images to draw; see `allocate`.
+        parameters: seed, and the share that two people read.
+
+    Returns:
+        The strata by name, and the tiles in the order of their sheet.
+    """
+    populations = {str(name): int(count) for name, count in strata.value_counts().items()}
+    taken = allocate(populations, wanted)
+    members = strata.groupby(strata).groups
+    chosen = [(image, name) for name in taken for image in _draw(members[name], taken[name], parameters.seed)]
+    twice = _share((image for image, _ in chosen), parameters.double_read, parameters.seed)
+    tiles = (Tile(image, arm, stratum, image in twice) for image, stratum in chosen)
+    named = tuple(Stratum(arm, name, populations[name], taken[name]) for name in sorted(taken))
+    return named, _mixed(tiles, parameters.seed)
 
 
 def strata_columns(index: pa.Table) -> pd.DataFrame:
@@ -184,6 +216,10 @@ def allocate(populations: Mapping[str, int], wanted: int) -> dict[str, int]:
 def _stratum(modality: str, plane: str, view: str, site: str) -> str:
     projection = plane if plane.lower() not in NOTHING else view
     return " ".join(word for word in (modality, projection, site) if word.lower() not in NOTHING) or "unknown"
+
+
+def _mixed(tiles: Iterable[Tile], seed: int) -> tuple[Tile, ...]:
+    return tuple(sorted(tiles, key=lambda tile: _rank("order", seed, tile.image_id)))
 
 
 def _draw(ids: Iterable[str], count: int, seed: int) -> list[str]:

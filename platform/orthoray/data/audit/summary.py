@@ -48,6 +48,8 @@ def describe(audit: Mapping[str, Any]) -> list[str]:
     lines = []
     for arm, what in (("accepted", "with a defect"), ("rejected", "wrongly rejected")):
         lines += _table(audit[arm], f"{arm}, {what}")
+    if audit["review"]["total"]["read"]:
+        lines += _table(audit["review"], "in review, with a defect")
     double = audit["double_read"]
     lines.append(f"  read by two: {double['read']} of the {double['planned']} planned for it")
     for pair in audit["agreement"]:
@@ -109,12 +111,12 @@ def _arm(
     for image, (where, stratum) in home.items():
         if where == arm and image in answers:
             read[stratum].append(list(answers[image].values()))
-    strata = [{"stratum": name} | _share(read[name], finding, size) for name, size in populations.items()]
-    total = _share([item for items in read.values() for item in items], finding, sum(populations.values()))
+    strata = [{"stratum": name} | share(read[name], finding, size) for name, size in populations.items()]
+    total = share([item for items in read.values() for item in items], finding, sum(populations.values()))
     return {"total": total | {"weighted": _weighted(strata)}, "strata": strata}
 
 
-def _share(read: Sequence[Sequence[Decision]], finding: str, population: int) -> dict[str, Any]:
+def share(read: Sequence[Sequence[Decision]], finding: str, population: int) -> dict[str, Any]:
     """Counts and bounds of one stratum; the bounds are None where nothing was read."""
     found = [decisions for decisions in read if any(decision.verdict == finding for decision in decisions)]
     n, count = len(read), len(found)

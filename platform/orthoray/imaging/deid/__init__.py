@@ -14,7 +14,12 @@ __all__ = ["deidentify", "to_bytes"]
 
 
 def deidentify(
-    dataset: Dataset, ids: Pseudonyms, *, clean_graphics: bool = True, policy: Policy | None = None
+    dataset: Dataset,
+    ids: Pseudonyms,
+    *,
+    clean_pixels: bool = False,
+    clean_graphics: bool = True,
+    policy: Policy | None = None,
 ) -> Dataset:
     """A new data set without what identifies the patient, the staff or the institution.
 
@@ -25,6 +30,8 @@ def deidentify(
     Args:
         dataset: a parsed DICOM object, with or without pixel data.
         ids: makes the pseudonyms, the UIDs and the date shift; equal for all files of a source.
+        clean_pixels: lettering was looked for in every frame and none was found that could identify somebody: claim
+            the option Clean Pixel Data and set Burned In Annotation to NO. The pixels are not looked at here.
         clean_graphics: also clear bits of native pixel words that are not the pixel's, where old files keep overlays
             (PS3.5 8.1.1); False leaves the words unread and does not claim the option. Overlay, curve and annotation
             elements go in both cases. Pixel words that are clean already are passed on without a copy.
@@ -40,7 +47,7 @@ def deidentify(
     """
     from orthoray.imaging.deid.execute import run
 
-    return run(dataset, ids, clean_graphics, policy)
+    return run(dataset, ids, clean_pixels, clean_graphics, policy)
 
 
 def to_bytes(dataset: Dataset) -> bytes:

@@ -27,17 +27,20 @@ SEEN = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 """Dates from which an age is computed where the header gives none, the first that is there."""
 
 
-def run(dataset: Dataset, ids: Pseudonyms, clean_graphics: bool, policy: Policy | None) -> FileDataset:
+def run(
+    dataset: Dataset, ids: Pseudonyms, clean_pixels: bool, clean_graphics: bool, policy: Policy | None
+) -> FileDataset:
     """See `orthoray.imaging.deid.deidentify`."""
     policy = policy or standard()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they would quote values
             if claimed := marks.claimed_seal(dataset, ids.key_id):
-                result, seal = _pass(dataset, ids, policy, clean_graphics, sealed=True)
+                pixels = clean_pixels or marks.claims_clean_pixels(dataset)
+                result, seal = _pass(dataset, ids, policy, (pixels, clean_graphics), sealed=True)
                 if hmac.compare_digest(seal, claimed):
                     return result
-            return _pass(dataset, ids, policy, clean_graphics, sealed=False)[0]
+            return _pass(dataset, ids, policy, (clean_pixels, clean_graphics), sealed=False)[0]
     except UnreadableImageError:
         raise
     except Exception as error:  # its message may quote the header
@@ -58,14 +61,14 @@ def written(dataset: Dataset) -> bytes:
 
 
 def _pass(
-    dataset: Dataset, ids: Pseudonyms, policy: Policy, clean_graphics: bool, *, sealed: bool
+    dataset: Dataset, ids: Pseudonyms, policy: Policy, clean: tuple[bool, bool], *, sealed: bool
 ) -> tuple[FileDataset, str]:
-    syntax, texts = _transfer_syntax(dataset), policy.texts()
+    (clean_pixels, clean_graphics), syntax, texts = clean, _transfer_syntax(dataset), policy.texts()
     work = Work(dataset, ids, _patient(dataset), sealed, texts, syntax, clean_graphics)
     cleaned = _clean(Scope(dataset, work, 0, lambda scope: _clean(scope, policy)), policy)
     _add_age(dataset, cleaned)
     seal = work.seal()
-    marks.mark(cleaned, ids, seal, clean_graphics=clean_graphics)
+    marks.mark(cleaned, ids, seal, clean_pixels=clean_pixels, clean_graphics=clean_graphics)
     implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     meta = marks.file_meta(*_identity(cleaned), syntax)
     return FileDataset("", cleaned, PREAMBLE, meta, implicit, little), seal

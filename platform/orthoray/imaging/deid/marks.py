@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OPTIONS = {
     "113100": "Basic Application Confidentiality Profile",
+    "113101": "Clean Pixel Data Option",
     "113103": "Clean Graphics Option",
     "113105": "Clean Descriptors Option",
     "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
@@ -26,19 +27,22 @@ OPTIONS = {
 }
 """Codes of PS3.16 CID 7050 that are claimed, with their meanings."""
 
-CLEAN_GRAPHICS = "113103"
+CLEAN_PIXELS, CLEAN_GRAPHICS = "113101", "113103"
 IMPLEMENTATION_UID = UID("2.25.161846214364373276913208951871953829617")
 _SEAL = re.compile(r"key ([0-9a-f]{8}); seal ([0-9a-f]{16})")
 
 
-def mark(dataset: Dataset, ids: Pseudonyms, seal: str, *, clean_graphics: bool) -> None:
+def mark(dataset: Dataset, ids: Pseudonyms, seal: str, *, clean_pixels: bool, clean_graphics: bool) -> None:
     """Write the marks into a cleaned data set."""
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = [
         f"OrthoRay {_version()}; DICOM PS3.15 {EDITION} annex E",
         f"key {ids.key_id}; seal {seal}",
     ]
-    claimed = [code for code in OPTIONS if clean_graphics or code != CLEAN_GRAPHICS]
+    left_out = [code for code, is_so in ((CLEAN_PIXELS, clean_pixels), (CLEAN_GRAPHICS, clean_graphics)) if not is_so]
+    claimed = [code for code in OPTIONS if code not in left_out]
+    if clean_pixels:
+        dataset.BurnedInAnnotation = "NO"  # PS3.15 E.3.1
     dataset.DeidentificationMethodCodeSequence = [_coded(code) for code in claimed]
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
 
@@ -52,6 +56,15 @@ def claimed_seal(dataset: Dataset, key_id: str) -> str:
     except Exception:  # a value that cannot be read claims nothing
         return ""
     return match[2] if match and hmac.compare_digest(match[1], key_id) else ""
+
+
+def claims_clean_pixels(dataset: Dataset) -> bool:
+    """Does a data set say that its pixel data are clean?"""
+    try:
+        codes = [str(item.get("CodeValue")) for item in dataset.get("DeidentificationMethodCodeSequence") or []]
+    except Exception:  # a value that cannot be read claims nothing
+        return False
+    return CLEAN_PIXELS in codes
 
 
 def file_meta(sop_class: str, instance: str, syntax: str) -> FileMetaDataset:

@@ -15,7 +15,6 @@ LONGEST_TEXT = 64
 IDENTIFYING_VRS = frozenset({"AE", "DA", "LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """Value representations whose words a retained text must not repeat."""
 
-_TO_READ = IDENTIFYING_VRS | {"SQ", "UN"}
 _ALLOWED = re.compile(r"[A-Za-z0-9 .,:;_/()&+*#-]+")
 _DATE = re.compile(r"(19|20)\d\d[ ._/:-]?(0[1-9]|1[0-2])[ ._/:-]?(0[1-9]|[12]\d|3[01])")
 _ADDRESS = re.compile(r"(?<!\d)(10|127|169|172|192)(\.\d{1,3}){3}(?!\d)")
@@ -78,25 +77,29 @@ def needles_of(dataset: Dataset, spared: frozenset[int]) -> frozenset[str]:
         dataset: the original.
         spared: tags whose values are not collected, because they are the texts that will be compared.
     """
-    found: set[str] = set()
-    _collect(dataset, spared, found)
-    return frozenset(word for word in found if len(word) > 1)
+    texts = ((tag, words_of(text)) for tag, _, _, text in texts_of(dataset, IDENTIFYING_VRS))
+    return frozenset(word for tag, words in texts if tag not in spared for word in words if len(word) > 1)
 
 
-def _collect(dataset: Dataset, spared: frozenset[int], found: set[str]) -> None:
+def texts_of(dataset: Dataset, vrs: frozenset[str]) -> Iterator[tuple[int, str, str, str]]:
+    """Tag, keyword, value representation and value of the standard elements with one of ``vrs``, nested ones included.
+
+    Elements whose values cannot be read are left out.
+    """
     tags = list(dataset.keys())  # iterating over the data set itself would parse every value
     for tag in tags:
-        if tag.is_private or tag in spared:
+        if tag.is_private:
             continue
         try:
             element: Any = dataset.get_item(tag)
-            if element.VR is not None and element.VR not in _TO_READ:
+            if element.VR is not None and element.VR not in (*vrs, "SQ", "UN"):
                 continue
             element = dataset[tag]
             if element.VR == "SQ":
                 for item in element.value:
-                    _collect(item, spared, found)
-            elif element.VR in IDENTIFYING_VRS:
-                found.update(words_of(str(element.value)))
+                    yield from texts_of(item, vrs)
+            elif element.VR in vrs:
+                values = element.value if element.VM > 1 else [element.value]
+                yield from ((tag, element.keyword, element.VR, str(value)) for value in values if value)
         except Exception:  # a value that cannot be read is removed
             continue
