@@ -141,6 +141,23 @@ def explain(dataset: str, image_id: str, source: str | None) -> None:
 
 @cli.command()
 @click.argument("dataset")
+@click.option("--backbone", required=True, metavar="CHECKPOINT", help="Folder `checkpoint` of a pretraining run.")
+def outliers(dataset: str, backbone: str) -> None:
+    """Find images unlike those that people accepted.
+
+    Needs the answers of an audit; the next ingest lists what is found for review.
+
+    \b
+    Example:
+      orthoray outliers runs/knee/dataset --backbone runs/knee/pretrain/checkpoint
+    """
+    from orthoray.evaluation.outliers import find_outliers
+
+    find_outliers(dataset, backbone)
+
+
+@cli.command()
+@click.argument("dataset")
 @click.argument("exports", nargs=-1, metavar="[EXPORT]...")
 @click.option("--out", default="sheet.html", show_default=True, help="File of the review sheet.")
 @click.option("--only", type=click.Choice(["sample", "review"]), help="review: images that ingest listed for review.")

@@ -12,6 +12,7 @@ import pyarrow as pa
 from orthoray.data.cards import DatasetCard
 from orthoray.data.codec import decode
 from orthoray.data.duplicates import NEEDED, find_duplicates
+from orthoray.data.outliers import known_scores
 from orthoray.data.schema import REVIEW, as_table
 from orthoray.data.screening import screen
 from orthoray.data.shards import held_pixels
@@ -30,6 +31,7 @@ def judge(made: pa.Table, out: str, card: DatasetCard) -> tuple[pd.DataFrame, pa
         Exclusions (``image_id, stage, reason, detail, value``), the rows of `REVIEW`, and an account.
     """
     index = made.flatten().to_pandas().rename(columns={"acquisition.deviation_index": "deviation_index"})
+    index["outlier_score"] = known_scores(out, index)
     screening = screen(index, card.screening)
     owner = dict(zip(made["image_id"].to_pylist(), made["shard"].to_pylist(), strict=True))
     leaving = _leaves(screening.exclusions["severity"], card)

@@ -18,6 +18,8 @@ from orthoray.data.facts import facts_rows, identifying
 from orthoray.data.labels import find_labels, label_table
 from orthoray.data.listing import list_source
 from orthoray.data.manifest import counts, funnel, reasons
+from orthoray.data.outliers import FILE as OUTLIERS
+from orthoray.data.outliers import scores_digest
 from orthoray.data.pipeline import build, require_some
 from orthoray.data.schema import VERSION
 from orthoray.data.staging import staged
@@ -81,7 +83,7 @@ def ingest(
     _check_tables(card, tables)
     if dry_run:
         return _dry_run(card, source, files, tables)
-    inputs = _inputs(card, files, tables)
+    inputs = _inputs(card, files, tables, out)
     if before is not None and before.get("inputs") == inputs:
         say(f"  nothing has changed since {out} was written")
         return before
@@ -145,8 +147,8 @@ def _check_labels(label: LabelTable, tables: Tables, private: set[str]) -> None:
     label_table(label, tables, private)
 
 
-def _inputs(card: DatasetCard, files: pd.DataFrame, tables: Tables) -> str:
-    """Hash of everything a dataset is made from: files with their times, tables, cards and this version."""
+def _inputs(card: DatasetCard, files: pd.DataFrame, tables: Tables, out: str) -> str:
+    """Hash of everything a dataset is made from: files and their times, tables, cards, outlier scores, version."""
     digest = hashlib.sha256(f"{__version__}|{VERSION}|{tables.ids.key_id}|{card.model_dump_json()}".encode())
     for version in files["version"]:
         digest.update(version.encode())
@@ -154,6 +156,7 @@ def _inputs(card: DatasetCard, files: pd.DataFrame, tables: Tables) -> str:
         digest.update(tables.digest(join).encode())
     for label in card.labels:
         digest.update(repr(class_names(label.task)).encode())
+    digest.update(scores_digest(out).encode())
     return digest.hexdigest()
 
 
@@ -194,6 +197,8 @@ def _stage(
 
     connect()
     with staged(out, update=before is not None) as staging:
+        if storage.exists(scores := storage.join(out, OUTLIERS)):  # newer than those in an interrupted run's folder
+            storage.write_bytes(storage.join(staging, OUTLIERS), storage.read_bytes(scores))
         manifest = build(card, source, staging, files, tables, shards=(before or {}).get("shards"))
         manifest["inputs"] = inputs
         storage.write_json(storage.join(staging, "manifest.json"), manifest)
