@@ -271,7 +271,7 @@ def tiny_config(path, out, steps):
     path.write_text(yaml.safe_dump(values))
 
 
-STEPS = 90
+STEPS = 240
 """Steps of the run that is stopped: enough work to be stopped in the middle."""
 
 
@@ -295,10 +295,11 @@ def test_zz_pretraining_as_a_job_finishes_and_resumes_after_a_stop(head, tmp_pat
     command = ["submit", "--no-follow", "pretrain", "long.yaml"]
     name = head.orthoray(*command, cwd=tmp_path).stdout.split(":")[0]
     out = tmp_path / "long"
-    wait_until(lambda: (history(out) or [{"step": 0}])[-1]["step"] >= 25, 60, "25 steps")
+    wait_until((out / "run.json").exists, 60, "its run")
     rival = head.orthoray("submit", "pretrain", "long.yaml", "seed=7", cwd=tmp_path)
     assert rival.returncode == 2
     assert f"Job {name} is running and writes to" in rival.stderr
+    wait_until(lambda: (history(out) or [{"step": 0}])[-1]["step"] >= 25, 60, "25 steps")
     assert head.orthoray("stop", name).returncode == 0
     reached = history(out)[-1]["step"]
     assert json.loads((out / "run.json").read_text())["status"] != "finished"
