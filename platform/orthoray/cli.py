@@ -348,7 +348,8 @@ def export(checkpoint: str, kind: str, out: str, results: str | None, size: int 
 def submit(command: str, arguments: tuple[str, ...], no_follow: bool, **options: Any) -> None:
     """Run a command as a job on a Ray cluster.
 
-    Submits COMMAND ARGUMENTS and follows the log; options go before COMMAND.
+    Submits COMMAND ARGUMENTS and follows the log; options go before COMMAND. Commands that can be jobs:
+    demo, ingest, plan, pretrain, study, report, export.
 
     The exit status is the job's. Submitting a running job again attaches to it; Ctrl-C detaches.
 

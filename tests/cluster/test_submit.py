@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -95,6 +96,29 @@ def test_report_and_demo_never_write_into_the_copy(config):
     for command, arguments in (("report", ["runs/s"]), ("demo", []), ("ingest", ["c", "--source", "s"])):
         with pytest.raises(InputError, match="relative"):
             prepare_arguments(command, arguments, shares_paths=False)
+
+
+def test_a_plan_writes_nowhere_and_may_run_beside_the_run_it_plans(config):
+    prepared = prepare_arguments("plan", ["--gpu", "H100", "--json", "pretrain_mine.yaml", "seed=3"], shares_paths=True)
+    assert prepared.arguments == ["--gpu", "H100", "--json", "submitted/pretrain_mine.yaml", "seed=3"]
+    assert carried(prepared)["data"]["datasets"][0]["uri"] == str(config / "dataset")
+    assert (prepared.name, prepared.out) == ("mine", None)
+
+
+def test_an_export_resolves_its_checkpoint_study_and_copy(config):
+    arguments = ["--format", "timm", "runs/a/checkpoint", "--results=runs/s", "--out", "copy"]
+    prepared = prepare_arguments("export", arguments, shares_paths=True)
+    places = [f"{config}/runs/a/checkpoint", "--results", f"{config}/runs/s", "--out", f"{config}/copy"]
+    assert prepared.arguments == ["--format", "timm", *places]
+    assert (prepared.name, prepared.out) == ("a", f"{config}/copy")
+    with pytest.raises(InputError, match="CHECKPOINT: 'runs/a/checkpoint' is relative"):
+        prepare_arguments("export", ["runs/a/checkpoint", "--format", "timm", "--out", "/c"], shares_paths=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_can_be_a_job_has_its_program(command):
+    program = Path(upload.__file__).parents[3] / "jobs" / f"{command}.py"
+    assert f'main(["{command}", *sys.argv[1:]])' in program.read_text()
 
 
 @pytest.mark.parametrize("command", ["jobs", "stop", "submit", "rm -rf"])

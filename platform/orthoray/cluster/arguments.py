@@ -13,7 +13,7 @@ import yaml
 from orthoray.config import find_preset, read_yaml
 from orthoray.errors import InputError
 
-COMMANDS = ("demo", "ingest", "pretrain", "study", "report")
+COMMANDS = ("demo", "ingest", "plan", "pretrain", "study", "report", "export")
 """What can be submitted."""
 
 PATH_KEYS = frozenset({"out", "uri", "datasets", "weights", "checkpoint", "pretrain_run", "store"})
@@ -22,7 +22,14 @@ PATH_KEYS = frozenset({"out", "uri", "datasets", "weights", "checkpoint", "pretr
 CARRIED = "submitted"
 """Folder of the job's copy in which the configuration or card lies that was given on the command line."""
 
-_OPTIONS = {"ingest": ("--source", "--out"), "report": ("--out",), "demo": ("--out",)}
+_PATH_OPTIONS = {
+    "ingest": ("--source", "--out"),
+    "report": ("--out",),
+    "export": ("--out", "--results"),
+    "demo": ("--out",),
+}
+_FLAGS = frozenset({"--overwrite", "--dry-run", "--json", "--keys", "--help", "-h"})
+"""Options of the commands that take no value."""
 
 
 @dataclass(frozen=True)
@@ -57,64 +64,76 @@ def prepare_arguments(command: str, arguments: list[str], shares_paths: bool) ->
     if command not in COMMANDS:
         raise InputError(f"'{command}' cannot be a job; these can: {', '.join(COMMANDS)}.")
     resolve = _absolute if shares_paths else _refuse_relative
-    if command in ("pretrain", "study"):
+    if command in ("plan", "pretrain", "study"):
         return _configured(command, arguments, resolve)
     return _plain(command, arguments, resolve)
 
 
+def _positions(arguments: list[str]) -> list[int]:
+    """Where the arguments stand that are neither options nor values of options."""
+    found, is_value = [], False
+    for number, item in enumerate(arguments):
+        is_option = item.startswith("-") and not is_value
+        if not is_option and not is_value:
+            found.append(number)
+        is_value = is_option and "=" not in item and item not in _FLAGS
+    return found
+
+
 def _configured(command: str, arguments: list[str], resolve: Callable[[str, str], str]) -> JobArguments:
-    named = next((item for item in arguments[:1] if "=" not in item and not item.startswith("-")), None)
-    overrides = arguments[1:] if named else arguments
-    rewritten, values = [], {}
-    for item in overrides:
-        key, separator, text = item.partition("=")
-        if not separator or item.startswith("-"):
-            rewritten.append(item)
-            continue
-        value, values[key.strip()] = _resolve_override(key.strip(), text, resolve)
-        rewritten.append(f"{key}={value}")
-    if named is None:
-        return JobArguments(rewritten, {}, _short(_text(values.get("out")) or ""), _text(values.get("out")))
-    preset = find_preset(named)
-    config = _resolve_tree(read_yaml(preset), "", set(values), resolve)
-    place = f"{CARRIED}/{preset.stem}.yaml"
-    out = _text(values.get("out", config.get("out")))
-    name = preset.stem.removeprefix(f"{command}_")
-    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    return JobArguments([place, *rewritten], {place: text}, name, out)
+    positions = _positions(arguments)
+    named = next((number for number in positions[:1] if "=" not in arguments[number]), None)
+    rewritten, values = list(arguments), {}
+    for number in positions[named is not None :]:
+        key, separator, text = arguments[number].partition("=")
+        if separator:
+            value, values[key.strip()] = _resolve_override(key.strip(), text, resolve)
+            rewritten[number] = f"{key}={value}"
+    config: dict[str, Any] = {}
+    files: dict[str, str] = {}
+    name = _short(_text(values.get("out")) or "")
+    if named is not None:
+        preset = find_preset(arguments[named])
+        config = _resolve_tree(read_yaml(preset), "", set(values), resolve)
+        place = rewritten[named] = f"{CARRIED}/{preset.stem}.yaml"
+        files[place] = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        name = preset.stem.removeprefix("pretrain_" if command == "plan" else f"{command}_")
+    out = None if command == "plan" else _text(values.get("out", config.get("out")))
+    return JobArguments(rewritten, files, name, out)
 
 
 def _plain(command: str, arguments: list[str], resolve: Callable[[str, str], str]) -> JobArguments:
     given: dict[str, str] = {}
     rewritten: list[str] = []
-    positional: list[int] = []
-    rest = iter(arguments)
-    for item in rest:
+    first: int | None = None
+    positions, rest = set(_positions(arguments)), iter(enumerate(arguments))
+    for number, item in rest:
         option, separator, value = item.partition("=")
-        if option in _OPTIONS[command]:
-            value = value if separator else next(rest, "")
+        if option in _PATH_OPTIONS[command]:
+            value = value if separator else next(rest, (0, ""))[1]
             if not value:
                 raise InputError(f"{option}: a value is missing.")
             given[option] = resolve(option, value)
             rewritten += [option, given[option]]
-        else:
-            if not item.startswith("-") and not positional:
-                positional.append(len(rewritten))
-            rewritten.append(item)
+            continue
+        if number in positions and first is None:
+            first = len(rewritten)
+        rewritten.append(item)
     if command == "demo" and "--out" not in given:
         given["--out"] = resolve("--out", "orthoray-demo")
         rewritten += ["--out", given["--out"]]
-    if command == "demo" or not positional:
+    if command == "demo" or first is None:
         return JobArguments(rewritten, {}, _short(given.get("--out", "")), given.get("--out"))
-    first = rewritten[positional[0]]
-    if command == "report":
-        run = rewritten[positional[0]] = resolve("RUN", first)
-        return JobArguments(rewritten, {}, _short(run), given.get("--out", run))
+    named = rewritten[first]
+    if command in ("report", "export"):
+        run = rewritten[first] = resolve("RUN" if command == "report" else "CHECKPOINT", named)
+        out = given.get("--out", run if command == "report" else None)
+        return JobArguments(rewritten, {}, _short(run.removesuffix("/checkpoint")), out)
     files: dict[str, str] = {}
-    if Path(first).is_file():
-        place = rewritten[positional[0]] = f"{CARRIED}/{Path(first).name}"
-        files[place] = Path(first).read_text(encoding="utf-8")
-    return JobArguments(rewritten, files, Path(first).stem, given.get("--out"))
+    if Path(named).is_file():
+        place = rewritten[first] = f"{CARRIED}/{Path(named).name}"
+        files[place] = Path(named).read_text(encoding="utf-8")
+    return JobArguments(rewritten, files, Path(named).stem, given.get("--out"))
 
 
 def _resolve_override(key: str, text: str, resolve: Callable[[str, str], str]) -> tuple[str, Any]:

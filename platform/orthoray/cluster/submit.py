@@ -56,7 +56,7 @@ def submit(
     of one that failed or was stopped.
 
     Args:
-        command: what to run (ingest, pretrain, study, report, demo).
+        command: what to run (one of `orthoray.cluster.arguments.COMMANDS`).
         arguments: its arguments; relative paths are made absolute for a head on this machine.
         address: URL of Ray's job server.
         follow: print the log until the job has ended.
