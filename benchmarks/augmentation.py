@@ -80,16 +80,18 @@ def coloured(blocks: Blocks) -> list[torch.Tensor]:
 
 def classic(pngs: Sequence[bytes]) -> list[torch.Tensor]:
     """The pipeline of DINO's first release (arXiv:2104.14294), film by film, from torchvision's transforms."""
-    views = [
-        _view(224, (0.4, 1.0), 1.0, 0.0),
-        _view(224, (0.4, 1.0), 0.1, 0.2),
-        *[_view(96, (0.05, 0.4), 0.5, 0.0)] * 8,
-    ]
+    views = classic_views()
     made = []
     for png in pngs:
         film = Image.open(io.BytesIO(png)).convert("RGB")
         made += [view(film) for view in views]
     return made
+
+
+def classic_views() -> list[Callable[[Image.Image], torch.Tensor]]:
+    """Two global and eight local views of a film in colour."""
+    first, second = _view(224, (0.4, 1.0), 1.0, 0.0), _view(224, (0.4, 1.0), 0.1, 0.2)
+    return [first, second, *[_view(96, (0.05, 0.4), 0.5, 0.0)] * 8]
 
 
 def _view(side: int, scale: tuple[float, float], blur: float, solarise: float) -> Callable[[Image.Image], torch.Tensor]:

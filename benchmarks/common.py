@@ -22,15 +22,18 @@ from orthoray.pretrain.config import (
 from orthoray.pretrain.crops import MultiCropConfig
 
 BATCH = 16
+HEAD = HeadConfig(prototypes=4096)
 
 
-def configuration(folder: str, steps: int, out: str = "", backbone: str = "vit_tiny_patch16_224") -> PretrainConfig:
+def configuration(
+    folder: str, steps: int, out: str = "", backbone: str = "vit_tiny_patch16_224", head: HeadConfig = HEAD
+) -> PretrainConfig:
     """ViT-Ti/16, 2 × 224 + 8 × 96 pixels, batch 16: the configuration that the figures are about."""
     return PretrainConfig(
         out=out or f"{folder}/run",
         data=DataConfig(datasets=[DataSource(uri=f"{folder}/dataset")]),
         model=ModelConfig(backbone=backbone),
-        head=HeadConfig(prototypes=4096),
+        head=head,
         crops=MultiCropConfig(global_size=224, local_size=96, n_local=8),
         batch_size=BATCH,
         steps=steps,

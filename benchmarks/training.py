@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 import common
 from orthoray.config import to_yaml
+from orthoray.pretrain.config import HeadConfig
 from plain import one_process, plain_rate
 
 ROUNDS, STEPS, SKIP = 5, 14, 3
@@ -62,9 +63,9 @@ facts:
 """
 
 
-def ray_rate(folder: str, number: int, backbone: str = "vit_tiny_patch16_224") -> float:
+def ray_rate(folder: str, number: int, backbone: str = "vit_tiny_patch16_224", head: HeadConfig = common.HEAD) -> float:
     """Images per second of `orthoray pretrain` after warming up, from its history."""
-    config = common.configuration(folder, STEPS, out=f"{folder}/run{number}", backbone=backbone)
+    config = common.configuration(folder, STEPS, out=f"{folder}/run{number}", backbone=backbone, head=head)
     file = Path(folder, "pretrain.yaml")
     file.write_text(to_yaml(config))
     run("-m", "orthoray.cli", "pretrain", str(file))

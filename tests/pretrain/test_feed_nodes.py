@@ -16,7 +16,7 @@ from orthoray.pretrain.feed import preferring
 
 store = {"object_store_memory": 100 << 20}
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1, **store})
-plain = cluster.add_node(num_cpus=2, **store)
+plain = cluster.add_node(num_cpus=8, **store)  # with room beside the workers that Ray keeps leased for a while
 ray.init(address=cluster.address, log_to_driver=False)
 configure_data()
 
@@ -41,5 +41,5 @@ def test_nodes_without_gpu_come_first_and_are_not_missed():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=240)
     told = dict(line.split() for line in done.stdout.splitlines() if line.startswith(("preferred", "elsewhere")))
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(told["preferred"]) > 6  # of 12; Ray may keep a worker that it has just leased, on a busy machine more
+    assert told["preferred"] == "12"
     assert told["elsewhere"] == "12"

@@ -14,6 +14,7 @@ from orthoray import storage
 from orthoray.data.dataset import Dataset
 from orthoray.errors import RunError
 from orthoray.pretrain import meter as module
+from orthoray.pretrain import waiting as waiting_module
 from orthoray.pretrain.costs import StepFlops
 from orthoray.pretrain.divergence import Recent, is_sound
 from orthoray.pretrain.learner import StepValues
@@ -21,6 +22,7 @@ from orthoray.pretrain.meter import Meter, Pace, meter_for
 from orthoray.pretrain.monitor import Mailbox, Monitor, read_history
 from orthoray.pretrain.plan import Mixture
 from orthoray.pretrain.probe_runner import ProbeRunner
+from orthoray.pretrain.waiting import DeviceWaiting
 from orthoray.progress import Progress
 from orthoray.tracking import Tracker
 
@@ -33,7 +35,8 @@ def clock(monkeypatch):
     """Seconds that pass only when a test says so."""
     now = SimpleNamespace(seconds=100.0)
     read = lambda: now.seconds  # noqa: E731
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=read, monotonic=read))
+    for each in (module, waiting_module):
+        monkeypatch.setattr(each, "time", SimpleNamespace(perf_counter=read, monotonic=read))
     return now
 
 
@@ -61,6 +64,40 @@ def test_a_row_holds_means_speed_waiting_and_use_of_the_device(clock):
     assert (second["loss"], second["seconds"], second["data_wait"]) == (9.0, 2.0, 1.0)
     with pytest.raises(RuntimeError, match="no step"):
         meter.row(15, VALUES)
+
+
+class Device:
+    """A device with a queue: work and events are reached in order, and not before the host has given them."""
+
+    def __init__(self, clock):
+        self.clock, self.free_at = clock, clock.seconds
+
+    def work(self, seconds):
+        self.free_at = max(self.free_at, self.clock.seconds) + seconds
+
+    def event(self):
+        event = SimpleNamespace()
+        event.record = lambda: setattr(event, "at", max(self.free_at, self.clock.seconds))
+        event.elapsed_time = lambda later: 1000.0 * (later.at - event.at)
+        return event
+
+
+@pytest.mark.parametrize(
+    ("host_waits", "device_waits"),
+    [(0.0, 0.0), (0.9, 0.0), (1.0, 0.0), (1.25, 0.25)],  # of a device that works for a second a step
+)
+def test_a_device_that_still_works_does_not_wait_however_long_the_host_does(clock, host_waits, device_waits):
+    device = Device(clock)
+    meter = Meter(batch=8, waiting=DeviceWaiting(device.event))
+    device.work(1.0)
+    for _ in range(4):
+        with meter.waiting():
+            clock.seconds += host_waits
+        device.work(1.0)
+        meter.add(torch.ones(7))
+    clock.seconds = device.free_at  # reading the measures waits for the device
+    row = meter.row(4, VALUES)
+    assert row["data_wait"] * row["seconds"] == pytest.approx(4 * device_waits)
 
 
 def test_an_unknown_peak_gives_no_invented_use_of_the_device(clock):

@@ -142,11 +142,12 @@ class _Writing:
         return {number: shard_key(self._part(number), columns, settings) for number in self.places}
 
     def write(self, numbers: list[int]) -> Iterator[pa.Table]:
-        """Write shards; yields tables of the numbers of ``images`` that were tried."""
+        """Write shards, those with most pixels first; yields tables of the numbers of ``images`` that were tried."""
         import ray
 
         if not numbers:
             return
+        numbers = sorted(numbers, key=self._pixels, reverse=True)  # so that no processor is left alone with a large one
         storage.makedirs(storage.join(self.out, "images"))
         for number in numbers:  # what was excluded is made again, and its thumbnail too where there may be one
             storage.remove_tree(shard_uri(self.out, "rejected", number))
@@ -154,6 +155,10 @@ class _Writing:
         keys = [(number, self.keys[number]) for number in numbers]
         writer = ShardWriter(references, keys, self.source, self.out, self.card, self.state.ids)
         yield from _in_tasks(writer, len(numbers), "writing images")
+
+    def _pixels(self, number: int) -> float:
+        part = self.rows.loc[self.places[number], ["rows", "columns"]]
+        return float((part["rows"] * part["columns"]).sum())
 
     def _part(self, number: int) -> pd.DataFrame:
         return self.rows.loc[self.places[number]].reset_index(drop=True)

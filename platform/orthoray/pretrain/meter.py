@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from orthoray.pretrain.costs import StepFlops
 from orthoray.pretrain.learner import MEASURES, Learner, StepValues
 from orthoray.pretrain.losses.workers import as_rank_0, mean_over_workers, rank, world
 from orthoray.pretrain.step_shape import backbone_of, step_shape
+from orthoray.pretrain.waiting import HostWaiting, Waiting, waiting_of
 
 SHOWN = ("lr", "weight_decay", "teacher_momentum", "teacher_temp")
 """The scheduled values that a row holds."""
@@ -40,23 +40,24 @@ class Meter:
         batch: images of one step, over all workers.
         flops: arithmetic of one image in one step.
         peak: what all devices together can do, FLOP/s; 0 = unknown, and their use is then told as 0.
+        waiting: measures for how long the device had nothing to do (default: by the host's clock).
     """
 
-    def __init__(self, batch: int, flops: StepFlops = UNKNOWN, peak: float = 0.0) -> None:
+    def __init__(
+        self, batch: int, flops: StepFlops = UNKNOWN, peak: float = 0.0, waiting: Waiting | None = None
+    ) -> None:
         self.batch, self.flops, self.peak = batch, flops, peak
+        self._waiting = HostWaiting() if waiting is None else waiting
         self.start()
 
     def start(self) -> None:
         """Begin a new interval."""
-        self._begin, self._waited, self._steps = time.perf_counter(), 0.0, 0
+        self._begin, self._steps = time.perf_counter(), 0
         self._sum: torch.Tensor | None = None
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count the time inside as waiting for data."""
-        begin = time.perf_counter()
-        yield
-        self._waited += time.perf_counter() - begin
+    def waiting(self) -> Any:
+        """Context of asking for the next batch."""
+        return self._waiting.during()
 
     def add(self, measures: torch.Tensor) -> None:
         """Take in a step's `MEASURES`."""
@@ -80,7 +81,7 @@ class Meter:
         shown = {name: value for name, value in means.items() if name not in OPTIONAL or value != 0.0}
         row = {"step": step, "images_seen": step * self.batch, "seconds": seconds, **shown}
         row |= {name: value for name, value in asdict(values).items() if name in SHOWN}
-        row |= {"images_per_second": rate, "data_wait": self._waited / seconds}
+        row |= {"images_per_second": rate, "data_wait": self._waiting.take() / seconds}
         used = rate / self.peak if self.peak else 0.0
         row |= {"mfu": used * self.flops.nominal, "mfu_executed": used * self.flops.executed}
         self.start()
@@ -95,11 +96,12 @@ class Meter:
 
 def meter_for(config: PretrainConfig, learner: Learner, precision: Precision) -> Meter:
     """A meter that, on rank 0, knows the cost of a step and the peak of the devices."""
+    waiting = waiting_of(learner.device)
     if rank():
-        return Meter(config.batch_size)
+        return Meter(config.batch_size, waiting=waiting)
     workers = int(config.resources.workers)  # resolved by now
     flops = step_shape(config, backbone_of(config))[0].flops()
-    return Meter(config.batch_size, flops, workers * peak_flops(learner.device, precision.dtype, workers))
+    return Meter(config.batch_size, flops, workers * peak_flops(learner.device, precision.dtype, workers), waiting)
 
 
 class Pace:

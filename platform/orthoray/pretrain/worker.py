@@ -203,9 +203,16 @@ def local_batches(job: Job, share: Share, first: int) -> Iterator[Batch]:
         expected = step * share.batch + share.rank * local
         if len(batch["position"]) != local or int(batch["position"][0]) != expected:
             raise RuntimeError(f"the feed is out of step: image {expected} expected, {batch['position'][:1]} came")
-        details = torch.from_numpy(batch["details"].copy()) if "details" in batch else None
         rows = np.concatenate([batch[name] for name in ("row", "second") if name in batch])
-        yield Batch(torch.from_numpy(batch["views"].copy()), details, torch.from_numpy(batch["modality"].copy()), rows)
+        details = _own(batch["details"]) if "details" in batch else None
+        yield Batch(_own(batch["views"]), details, _own(batch["modality"]), rows)
+
+
+def _own(values: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """A copy outside the object store; for a GPU in pinned memory, or sending it would wait for all earlier work."""
+    copy = torch.empty(values.shape, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+    copy.numpy()[...] = values
+    return copy
 
 
 def _augmented(
