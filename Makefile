@@ -34,10 +34,12 @@ format: $(VENV)/.dev ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## speed ratios, each within one run (several minutes)
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/precision.py
-	$(BIN)/python benchmarks/augmentation.py
+BENCHMARKS := training end_to_end precision augmentation paper_loop resume pretrain_scale \
+	ingest ingest_memory ingest_scale deidentification
+
+bench: $(VENV)/.dev ## speed and memory, ratios within one run, on a quiet machine (about 50 minutes; BENCHMARKS=… for some)
+	@failed=; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || failed="$$failed $$name"; done; \
+	if [ -n "$$failed" ]; then echo "not met:$$failed"; exit 1; fi
 
 clean: ## remove the environment and the demo's outputs
 	rm -rf $(VENV) orthoray-demo

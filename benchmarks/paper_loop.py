@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from PIL import Image
 from torch import nn
@@ -25,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import common
 from augmentation import classic_views
+from orthoray.models.timm_import import import_timm
 from orthoray.pretrain.config import HeadConfig
 from training import make_dataset, ray_rate
 
@@ -55,7 +55,7 @@ class Network(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.backbone = timm.create_model(name, num_classes=0, dynamic_img_size=True)
+        self.backbone = import_timm().create_model(name, num_classes=0, dynamic_img_size=True)
         width = self.backbone.num_features
         layers = [nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, HIDDEN), nn.GELU()]
         self.head = nn.Sequential(*layers, nn.Linear(HIDDEN, BOTTLENECK))

@@ -1,6 +1,9 @@
-"""Three nodes on this machine, one of which is lost with a worker on it."""
+"""Three nodes on this machine, one of which is lost with a worker on it, with or without notice."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from tests.pretrain.commands import Command, committed, psutil, run, same, weights
@@ -26,19 +29,31 @@ def cluster(monkeypatch):
     made.shutdown()
 
 
-def lose_a_node(cluster):
-    """SIGKILL everything on a node that has a worker and not the driver's mailbox."""
+def with_a_worker(cluster):
+    """A node that has a worker and not the driver's mailbox, and its processes."""
     for node in list(cluster.worker_nodes):
         raylet = psutil().Process(node.all_processes["raylet"][0].process.pid)
         members = raylet.children(recursive=True)
         titles = " ".join(" ".join(item.cmdline()) for item in members)
         if "RayTrainWorker" in titles and "Mailbox" not in titles:
-            raylet.kill()
-            for item in members:
-                item.kill()
-            cluster.remove_node(node, allow_graceful=False)
-            return
+            return node, [raylet, *members]
     raise AssertionError("no node with a worker only")
+
+
+def lose_a_node(cluster):
+    """SIGKILL everything on a node that has a worker and not the driver's mailbox."""
+    node, processes = with_a_worker(cluster)
+    for item in processes:
+        item.kill()
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def announce_the_end(cluster, node, seconds):
+    """What a cloud's spot notice makes Ray's autoscaler say."""
+    ray = str(Path(sys.executable).with_name("ray"))
+    reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "reclaimed"]
+    command = [ray, "drain-node", "--address", cluster.address, "--node-id", node.node_id, *reason]
+    subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)], check=True, capture_output=True)
 
 
 def test_a_lost_node_is_replaced_and_the_run_goes_on_identically(cluster, folder):
@@ -57,3 +72,31 @@ def test_a_lost_node_is_replaced_and_the_run_goes_on_identically(cluster, folder
     for name in ("step", "images_seen", "loss", "lr", "teacher_entropy", "feature_std"):
         assert [row[name] for row in history] == [row[name] for row in undisturbed], name
     assert same(weights(out / "checkpoint"), weights(calm / "checkpoint"))
+
+
+def test_a_node_that_gives_notice_costs_no_step(cluster, folder):
+    rare = [setting for setting in TWO if not setting.startswith("checkpoint")]
+    with Command(folder, *rare, f"steps={2 * STEPS}", "checkpoint.every_steps=100000", "out=warned") as command:
+        command.until(lambda: "going on" in command.shown or read_history(str(folder / "warned")), "first step")
+        announce_the_end(cluster, with_a_worker(cluster)[0], seconds=60)
+        command.until(lambda: committed(folder / "warned"), "state after the notice")
+        lose_a_node(cluster)
+        cluster.add_node(num_cpus=1)
+        assert command.finish() == 0, command.shown
+        shown = command.shown
+    (saved,) = re.findall(r"step (\d+): a node is about to be drained, the state is saved", shown)
+    assert re.findall(r"going on at step (\d+)", shown) == [saved]
+    assert read_history(str(folder / "warned"))[-1]["step"] == 2 * STEPS
+
+
+def test_a_run_that_may_shrink_goes_on_with_the_workers_that_are_left(cluster, folder):
+    out = folder / "shrunk"
+    with Command(folder, *TWO, "resources.least_workers=1", f"steps={2 * STEPS}", "out=shrunk") as command:
+        command.until(lambda: committed(out), "first state")
+        lose_a_node(cluster)
+        assert command.finish() == 0, command.shown
+        shown = command.shown
+    assert re.findall(r"(\d) worker\(s\) on cpu", shown) == ["2", "1"]
+    history = read_history(str(out))
+    assert {row["images_seen"] / row["step"] for row in history} == {8.0}  # the batch stays the same
+    assert history[-1]["step"] == 2 * STEPS

@@ -13,6 +13,7 @@ from orthoray.errors import InputError
 from orthoray.models.adapters import apply_adapter
 from orthoray.models.checks import position_sensitivity
 from orthoray.models.features import forward_tokens
+from orthoray.models.plain_attention import prefer_plain_attention
 from orthoray.models.precision import Precision
 from orthoray.pretrain.accumulation import accumulate, batch_term, joint_gradients, parts_of_batch, take
 from orthoray.pretrain.clipping import clip_gradients
@@ -20,6 +21,7 @@ from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.diagnostics import Diagnostics, feature_spread
 from orthoray.pretrain.head import DinoHead
 from orthoray.pretrain.losses.gram import gram_teacher_due
+from orthoray.pretrain.losses.workers import world
 from orthoray.pretrain.masks import PatchMasks
 from orthoray.pretrain.network import Network, Seen
 from orthoray.pretrain.objective import Objective, Targets, gram_teacher_of, is_scored, of_patches
@@ -73,6 +75,7 @@ class Learner:
         torch.manual_seed(config.seed)
         self.config, self.device, self.precision = config, device, precision
         network = _network(config, apply_adapter(backbone, config.adapter)).to(device)
+        _choose_attention(config, network.backbone, device, precision)
         teacher = teacher_of(network)
         _set_drop_path(network.backbone, config.model.drop_path)
         self.plan = resolve_parallel(config.parallel, device, precision)
@@ -269,6 +272,16 @@ def _network(config: PretrainConfig, backbone: nn.Module) -> Network:
     head = DinoHead(width, config.head)
     own = DinoHead(width, ibot.head) if ibot.weight and ibot.head != "shared" else None
     return Network(backbone, head, own, masks=ibot.weight > 0.0, scored=is_scored(config))
+
+
+def _choose_attention(config: PretrainConfig, backbone: nn.Module, device: torch.device, precision: Precision) -> None:
+    """For the largest pass of a step, which is that of the global crops."""
+    patch: Any = getattr(getattr(backbone, "patch_embed", None), "patch_size", None)
+    if patch is None:
+        return
+    tokens = (config.crops.global_size // int(patch[0])) ** 2 + int(getattr(backbone, "num_prefix_tokens", 0))
+    images = config.crops.n_global * config.batch_size // (world() * config.parallel.accumulate)
+    prefer_plain_attention(backbone, device, precision, images, tokens)
 
 
 def _masks_of(masks: PatchMasks, n_views: int, part: slice) -> tuple[PatchMasks, torch.Tensor]:
