@@ -140,6 +140,22 @@ def test_an_interrupted_run_goes_on_where_it_was(archive, tmp_path, monkeypatch,
     assert not storage.exists(f"{out}.partial")
 
 
+def test_findings_that_come_while_a_run_is_interrupted_are_kept(archive, tmp_path, monkeypatch):
+    out = tmp_path / "dataset"
+    before = ingest(card_with(), str(archive), str(out))["dataset_id"]
+    (archive / "labels.csv").write_text((archive / "labels.csv").read_text() + "2.25.9,R,XR,north,1,\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "judge", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(card_with(), str(archive), str(out))
+    findings = {"dataset_id": before, "exports": []}
+    for name in ("audit.json", "audit-older.json"):
+        storage.write_json(str(out / name), findings)
+    ingest(card_with(), str(archive), str(out))
+    assert not storage.exists(f"{out}.partial")
+    assert [storage.read_json(str(out / name)) for name in ("audit.json", "audit-older.json")] == [findings] * 2
+
+
 def test_a_dry_run_counts_as_the_run_does_and_writes_nothing(archive, tmp_path, capsys):
     out = tmp_path / "dataset"
     told = ingest(card_with(), str(archive), str(out), dry_run=True)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from orthoray import __version__, storage
 from orthoray.data.arrange import arrange
-from orthoray.data.audit import keep_findings
+from orthoray.data.audit import findings_files, keep_findings
 from orthoray.data.card_tables import LabelTable
 from orthoray.data.cards import DatasetCard
 from orthoray.data.facts import facts_rows, identifying
@@ -197,8 +197,9 @@ def _stage(
 
     connect()
     with staged(out, update=before is not None) as staging:
-        if storage.exists(scores := storage.join(out, OUTLIERS)):  # newer than those in an interrupted run's folder
-            storage.write_bytes(storage.join(staging, OUTLIERS), storage.read_bytes(scores))
+        for name in (OUTLIERS, *findings_files(out)):  # they may be newer than those in an interrupted run's folder
+            if storage.exists(file := storage.join(out, name)):
+                storage.write_bytes(storage.join(staging, name), storage.read_bytes(file))
         manifest = build(card, source, staging, files, tables, shards=(before or {}).get("shards"))
         manifest["inputs"] = inputs
         storage.write_json(storage.join(staging, "manifest.json"), manifest)

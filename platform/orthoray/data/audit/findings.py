@@ -49,6 +49,13 @@ def answers_of(dataset: Dataset) -> Answers:
     return merge(export for name in names for export in kept_exports(dataset, name))
 
 
+def findings_files(uri: str) -> list[str]:
+    """Names of the files in a dataset's folder that hold findings, present and past ones; none without a folder."""
+    if not storage.exists(storage.join(uri, "manifest.json")):
+        return []
+    return [name for name in _names(Dataset(uri)) if name == RESULT or name.startswith("audit-")]
+
+
 def set_aside(dataset: Dataset, free: str) -> str:
     """Move ``audit.json`` to ``free`` (without its ``.json``), or to that name with the next free number; the name."""
     taken, number, name = set(_names(dataset)), 1, free
