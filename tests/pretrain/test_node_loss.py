@@ -16,14 +16,14 @@ TWO = ("config.yaml", "resources.workers=2", "resources.cpus_per_worker=1", "che
 
 
 @pytest.fixture
-def cluster(monkeypatch):
-    """A head and two more nodes of one processor each, whose services are processes of their own."""
+def cluster(request, monkeypatch):
+    """A head of one processor and two more nodes of as many as asked for, whose services are processes of their own."""
     from ray.cluster_utils import Cluster
 
     soon = {"health_check_period_ms": 1000}
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": soon})
     for _ in range(2):
-        made.add_node(num_cpus=1)
+        made.add_node(num_cpus=getattr(request, "param", 1))
     monkeypatch.setenv("RAY_ADDRESS", made.address)
     yield made
     made.shutdown()
@@ -89,9 +89,10 @@ def test_a_node_that_gives_notice_costs_no_step(cluster, folder):
     assert read_history(str(folder / "warned"))[-1]["step"] == 2 * STEPS
 
 
+@pytest.mark.parametrize("cluster", [2], indirect=True)  # the head has none to spare for a worker, but for the feed
 def test_a_run_that_may_shrink_goes_on_with_the_workers_that_are_left(cluster, folder):
-    out = folder / "shrunk"
-    with Command(folder, *TWO, "resources.least_workers=1", f"steps={2 * STEPS}", "out=shrunk") as command:
+    out, fewer = folder / "shrunk", ("resources.cpus_per_worker=2", "resources.least_workers=1")
+    with Command(folder, *TWO, *fewer, f"steps={2 * STEPS}", "out=shrunk") as command:
         command.until(lambda: committed(out), "first state")
         lose_a_node(cluster)
         assert command.finish() == 0, command.shown
