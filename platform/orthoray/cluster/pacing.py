@@ -12,11 +12,11 @@ import time
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
-PAUSE_S = 0.05
+PAUSE_S = 0.02
 
 
 class PacedLoop(ExecutionCallback):
-    """Sleeps `PAUSE_S` after every step of the loop: at most 20 steps a second, each of which serves all operators."""
+    """Sleeps `PAUSE_S` after every step of the loop: at most 50 steps a second, each of which serves all operators."""
 
     def on_execution_step(self, executor: StreamingExecutor) -> None:
         """Called by Ray Data at each step."""
