@@ -1,9 +1,6 @@
-"""Three nodes on this machine, one of which is lost with a worker on it, with or without notice."""
+"""Three nodes on this machine, one of which is lost with a worker on it."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from tests.pretrain.commands import Command, committed, psutil, run, same, weights
@@ -48,14 +45,6 @@ def lose_a_node(cluster):
     cluster.remove_node(node, allow_graceful=False)
 
 
-def announce_the_end(cluster, node, seconds):
-    """What a cloud's spot notice makes Ray's autoscaler say."""
-    ray = str(Path(sys.executable).with_name("ray"))
-    reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "reclaimed"]
-    command = [ray, "drain-node", "--address", cluster.address, "--node-id", node.node_id, *reason]
-    subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)], check=True, capture_output=True)
-
-
 def test_a_lost_node_is_replaced_and_the_run_goes_on_identically(cluster, folder):
     status, shown = run(folder, *TWO, f"steps={STEPS}", "out=calm")
     assert status == 0, shown
@@ -72,21 +61,6 @@ def test_a_lost_node_is_replaced_and_the_run_goes_on_identically(cluster, folder
     for name in ("step", "images_seen", "loss", "lr", "teacher_entropy", "feature_std"):
         assert [row[name] for row in history] == [row[name] for row in undisturbed], name
     assert same(weights(out / "checkpoint"), weights(calm / "checkpoint"))
-
-
-def test_a_node_that_gives_notice_costs_no_step(cluster, folder):
-    rare = [setting for setting in TWO if not setting.startswith("checkpoint")]
-    endless = ("steps=1000000", "checkpoint.every_steps=1000000", "checkpoint.every_seconds=100000")
-    with Command(folder, *rare, *endless, "out=warned") as command:
-        command.until(lambda: read_history(str(folder / "warned")), "first step")
-        announce_the_end(cluster, with_a_worker(cluster)[0], seconds=60)
-        note = r"step ([\d,]+): a node is about to be drained, the state is saved"
-        saved = command.until(lambda: re.search(note, command.shown), "note")[1].replace(",", "")
-        command.until(lambda: committed(folder / "warned"), "state after the notice")
-        lose_a_node(cluster)
-        cluster.add_node(num_cpus=1)
-        first = command.until(lambda: re.search(r"going on at step (\d+)", command.shown), "restart")[1]
-        assert first == saved
 
 
 @pytest.mark.parametrize("cluster", [2], indirect=True)  # the head has none to spare for a worker, but for the feed
