@@ -36,9 +36,7 @@ def measured(files: list[Path], ids: Pseudonyms) -> tuple[list[float], list[floa
     alone, whole = [], []
     for file in files:
         try:
-            parsed = [read_dicom(str(file)) for _ in range(ROUNDS)]
-            made = [deidentify(each, ids) for each in parsed]
-            to_bytes(made[0])
+            to_bytes(deidentify(read_dicom(str(file)), ids))  # warms up, too
         except UnreadableImageError:
             continue
         fresh = [read_dicom(str(file)) for _ in range(ROUNDS)]
