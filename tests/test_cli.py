@@ -29,6 +29,7 @@ def test_help_teaches_and_imports_nothing_heavy():
     assert "Exit status" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -7,6 +7,8 @@ import sys
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 
 def orthoray(*arguments, cwd=None):
     command = [sys.executable, "-m", "orthoray.cli", "plan", *arguments]

@@ -124,6 +124,7 @@ def test_a_server_that_dies_holds_nothing_up_and_gets_everything_when_it_is_back
         server.kill()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_dead_from_the_start_is_told_and_all_is_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

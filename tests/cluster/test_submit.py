@@ -236,6 +236,7 @@ def test_addresses(monkeypatch):
             resolve_address(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [False, True])
 def test_a_silent_or_foreign_server_is_reported_soon(answers):
     with socket.create_server(("127.0.0.1", 0)) as server:

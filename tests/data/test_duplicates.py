@@ -1,7 +1,5 @@
 """Repeated images within and across patients."""
 
-import time
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -87,12 +85,11 @@ def test_images_with_equal_or_close_hashes_in_different_series(seed, count, seri
         assert pairs.capped == 0
 
 
+@pytest.mark.timeout(60)  # and not the square of the crowd
 def test_a_crowd_of_one_hash_is_bounded_and_reported():
     count = 100_000
     hashes, apart = np.full(count, 7, np.uint64), np.arange(count) // 10
-    start = time.monotonic()
     pairs = close_images(hashes, apart, 4)
-    assert time.monotonic() - start < 20
     assert len(pairs.first) < 2 * count
     assert pairs.capped == count
     compared = np.zeros(count, bool)
@@ -100,11 +97,10 @@ def test_a_crowd_of_one_hash_is_bounded_and_reported():
     assert compared.all()
 
 
+@pytest.mark.timeout(60)  # and not the square of the crowd
 def test_a_crowd_of_alike_hashes_is_bounded_and_reported():
     hashes = np.arange(60_000, dtype=np.uint64)
-    start = time.monotonic()
     pairs = close_pairs(hashes, 4, reach=64, most=200_000)
-    assert time.monotonic() - start < 20
     assert pairs.capped > 0
     assert 0 < len(pairs.first) < 15 * 64 * len(hashes)
     assert (np.bitwise_count(hashes[pairs.first] ^ hashes[pairs.second]) <= 4).all()

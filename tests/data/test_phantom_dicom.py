@@ -21,6 +21,8 @@ from orthoray.data.phantom.film import draw_film
 from orthoray.errors import InputError
 from orthoray.imaging import UnreadableImageError, read_display, read_facts
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PhantomConfig(
     patients=10, sites=3, mr_size=64, slices=3, monochrome1=4, duplicates=2, unreadable=1, localisers=2
 )

@@ -16,6 +16,8 @@ from orthoray.data.phantom.film import draw_film
 from orthoray.data.phantom.mr import PLANES, draw_stack
 from orthoray.data.phantom.truth import draw_disc, draw_slice_code
 
+pytestmark = pytest.mark.slow
+
 QUIET = PhantomConfig(noise=0.0, mr_size=96, slices=3)
 LARGE = PhantomConfig(noise=0.0, film_height=400, film_width=640)
 SIGNS = [(joint, name, 1) for joint, names in JOINT_FINDINGS.items() for name in names]

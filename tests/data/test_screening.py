@@ -364,6 +364,7 @@ def test_defects_of_phantom_slices():
     check(*sensitivities(images, planes, series, "MR", MR))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_defects_of_real_films(shared_data):
     files = sorted(shared_data("knee-xray-kl").rglob("*.png"))[::2]
@@ -371,6 +372,7 @@ def test_defects_of_real_films(shared_data):
     check(*sensitivities(images, np.full(len(images), "PA"), np.arange(len(images)), "XR", FILM))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_defects_of_a_real_stack(shared_data):
     files = sorted((shared_data("dicom-knee-mri") / "original").rglob("*.dcm"))

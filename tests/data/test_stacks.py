@@ -213,6 +213,7 @@ def series_of(volume, offset=(0, 0, 0)):
     return table(found)
 
 
+@pytest.mark.slow
 @given(volumes, st.tuples(*[st.integers(-200, 200)] * 3))
 @settings(max_examples=25, deadline=None)
 def test_neither_the_order_of_rows_nor_the_origin_changes_anything(volume, offset):
@@ -367,6 +368,7 @@ def test_position_does_not_overrule_header_text_and_contradictions(attributes):
     pd.testing.assert_frame_equal(sides(datasets), rows[["laterality", "laterality_source", "laterality_confidence"]])
 
 
+@pytest.mark.slow
 def test_bar_codes_of_shuffled_phantom_slices_ascend(tmp_path):
     write_cohort(tmp_path, PhantomConfig(patients=4, slices=9, mr_size=64, modalities=("MR",), monochrome1=0,
                                          unreadable=0, localisers=1, knee_mri=0.5))  # fmt: skip
@@ -394,6 +396,7 @@ def real(folder, pattern):
     return stacked(rows.sample(frac=1, random_state=5))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_a_multi_echo_knee_is_eight_stacks_of_24(shared_data):
     rows = real(shared_data("dicom-knee-mri") / "original", "*.dcm")

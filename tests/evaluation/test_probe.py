@@ -34,6 +34,7 @@ def test_planted_signal_is_found(tmp_path, planted, job_of):
     assert mean_auroc(out_of_fold(job_of(tmp_path, samples, features))) > 0.85
 
 
+@pytest.mark.slow
 def test_permuted_labels_give_chance(tmp_path, planted, job_of, samples_of):
     _, features = planted(strength=2.0, n_patients=80)
     got = []

@@ -21,6 +21,8 @@ from tests.imaging.objects import save_dicom
 from orthoray.imaging import REASONS, UnreadableImageError
 from orthoray.imaging.guarded import Guarded
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 MEMORY = 3072 * MIB
 SECONDS = 10.0

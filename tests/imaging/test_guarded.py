@@ -4,7 +4,6 @@ import gc
 import os
 import pickle
 import signal
-import statistics
 import struct
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from tests.imaging import hazards
 
 from orthoray.imaging import REASONS, UnreadableImageError
 from orthoray.imaging.guarded import Guarded
+
+pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
 
@@ -74,20 +75,8 @@ def test_results_come_back_as_they_were(guard):
 
 def test_large_arrays_pass_whole(guard):
     shape = 150 * MIB
-    begin = time.perf_counter()
     result = guard.call(hazards.zeros, shape)
     assert result.nbytes == shape
-    assert time.perf_counter() - begin < 5
-
-
-def test_a_warm_call_costs_less_than_a_millisecond(guard):
-    guard.call(hazards.pid)
-    times = []
-    for _ in range(200):
-        begin = time.perf_counter()
-        guard.call(hazards.pid)
-        times.append(time.perf_counter() - begin)
-    assert statistics.median(times) < 1e-3
 
 
 def test_the_functions_own_refusal_passes_unchanged(guard):

@@ -15,6 +15,8 @@ from orthoray.imaging import ocr
 from orthoray.imaging.lettering import find_lettering, judged
 from orthoray.imaging.needles import needles_of
 
+pytestmark = pytest.mark.slow
+
 
 def header(**changes):
     dataset = Dataset()

@@ -164,6 +164,7 @@ def run_child(paths):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_at_once(tmp_path):
     expected = bombs(tmp_path)
     assert all(path.stat().st_blocks * 512 < 1 << 20 for path in expected)

@@ -243,6 +243,7 @@ def test_text_in_a_real_image_without_the_header_flag(shared_data):
     assert 0.005 < found.text_area < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_knee_films_carry_no_text_and_no_graphics(shared_data):
     files = sorted((shared_data("knee-xray-kl")).rglob("*.png"))

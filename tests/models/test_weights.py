@@ -270,6 +270,7 @@ def test_without_network_a_tag_says_what_to_download_and_where_to_put_it(offline
         assert part in str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_unknown_tag_names_the_known_ones():
     with pytest.raises(InputError, match=r"Did you mean 'lvd1689m'.*Tags: .*lvd1689m"):
         create_backbone("vit_large_patch16_dinov3", "timm:lvd1698m")

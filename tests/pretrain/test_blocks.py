@@ -13,6 +13,8 @@ from orthoray.pretrain.blocks import compile_blocks, compiler_problem, recompute
 from orthoray.pretrain.parallel import resolve_parallel
 from orthoray.pretrain.settings.parallel import ParallelConfig
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = {
     "vit_tiny_patch16_224": {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2},
     "vit_small_patch16_dinov3": {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2},

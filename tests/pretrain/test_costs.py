@@ -16,6 +16,8 @@ from orthoray.pretrain.head import DinoHead
 from orthoray.pretrain.masks import block_masks
 from orthoray.pretrain.step_shape import backbone_of, step_shape
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"S": (12, 384), "B": (12, 768), "L": (24, 1024)}
 
 TABLE = {  # GFLOP: F of a global crop, F of a local one, teacher, student, heads, total, DINO alone

@@ -24,6 +24,8 @@ from orthoray.pretrain.feed_rate import images_per_core, synthetic_film
 from orthoray.pretrain.memory import GIB, GPU_MEMORY
 from orthoray.pretrain.teacher_checkpoint import save_teacher
 
+pytestmark = pytest.mark.slow
+
 
 def wishes(**changes):
     return Wishes(**{"gpu": "H100", "images_per_core": 500.0, **changes})

@@ -26,6 +26,8 @@ from orthoray.pretrain.waiting import DeviceWaiting
 from orthoray.progress import Progress
 from orthoray.tracking import Tracker
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 VALUES = StepValues(1e-3, 0.04, 0.996, 0.05, False, True)
 

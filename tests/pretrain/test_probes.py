@@ -46,6 +46,7 @@ def test_knn_knows_directions_only(seed, scale):
     )
 
 
+@pytest.mark.slow
 def test_an_interval_is_that_of_patients_and_wider_than_that_of_samples():
     """Six films of a patient say no more than one: the interval is that of 40 patients, not of 240 films."""
     rng = np.random.default_rng(3)

@@ -101,6 +101,7 @@ def test_boxes_are_cut_at_the_edge_and_without_extent_they_are_none(tmp_path):
     assert table.loc["file1000002", "meniscus_boxes"] == ""
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 15), st.integers(0, 15), st.integers(1, 4), st.integers(1, 4))
 def test_a_box_drawn_on_the_flipped_image_is_found_again(tmp_path_factory, x, y, width, height):

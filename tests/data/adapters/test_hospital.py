@@ -76,6 +76,7 @@ def test_readers_may_have_rows_of_their_own(tmp_path):
         judged(tmp_path, readings=text + "1.2,a,1\n", finding={"raters": ["acl"]}, rater="reader")
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["0", "1", "2", ""]), min_size=5, max_size=5), st.randoms(use_true_random=False))
 def test_no_order_of_readers_matters(tmp_path_factory, votes, random):
     shuffled = random.sample(votes, 5)

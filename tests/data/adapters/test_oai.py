@@ -238,6 +238,7 @@ def _outcome_table(people):
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.fixed_dictionaries({"R": KNEE, "L": KNEE}), min_size=1, max_size=5))
 def test_exchanged_sides_give_exchanged_outcomes(tmp_path, people):

@@ -93,6 +93,7 @@ def test_arms_are_mixed_and_second_reading_is_a_share_of_each(made):
     assert max(places) > 85
 
 
+@pytest.mark.slow
 def test_seeds_reach_every_image_equally(made):
     dataset = Dataset(made)
     drawn = [

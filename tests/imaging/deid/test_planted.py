@@ -181,6 +181,7 @@ def test_a_result_that_was_edited_is_treated_as_new(cleaned, name):
     assert deidentify(edited, IDS)[name].value != edited[name].value
 
 
+@pytest.mark.slow
 def test_ids_are_equal_in_other_processes(original, cleaned, tmp_path):
     file = tmp_path / "original.dcm"
     file.write_bytes(original)

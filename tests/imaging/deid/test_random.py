@@ -1,5 +1,6 @@
 """Random nested data sets: a token never comes out, and what comes out is stable."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import DataElement, Dataset, config
@@ -12,6 +13,8 @@ from tests.imaging.deid.specimens import GOOD_TEXTS
 from orthoray.imaging.deid import deidentify, to_bytes
 from orthoray.imaging.files import UnreadableImageError
 from orthoray.imaging.pseudonyms import Pseudonyms
+
+pytestmark = pytest.mark.slow
 
 IDS = Pseudonyms(b"a key for tests only", "random")
 TOKENS = ("Lindqvist", "REG77120045", "小东医院", "1.2.826.0.1.3680043.2.1125.77.9")

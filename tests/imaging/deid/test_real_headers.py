@@ -1,7 +1,5 @@
 """Real files: known identifiers are gone from the bytes, pixels are as before, and it is quick."""
 
-import time
-
 import numpy as np
 import pydicom
 import pytest
@@ -14,7 +12,6 @@ from orthoray.imaging.pseudonyms import Pseudonyms
 pytestmark = pytest.mark.data
 
 IDS = Pseudonyms(b"a key for tests only", "real")
-MILLISECONDS_PER_FILE = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -156,14 +153,3 @@ def pixels_of(dataset):
         return dataset.pixel_array
     except Exception:
         return None
-
-
-def test_a_file_with_218_private_elements_takes_less_than_ten_milliseconds(knee):
-    contents = [path.read_bytes() for path in knee[:24]]
-    cleaned(knee[0])
-    spent = []
-    for content in contents:
-        start = time.perf_counter()
-        to_bytes(deidentify(read(content), IDS))
-        spent.append(1e3 * (time.perf_counter() - start))
-    assert min(spent) < MILLISECONDS_PER_FILE

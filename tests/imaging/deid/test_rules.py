@@ -55,6 +55,7 @@ def test_the_table_is_complete():
     assert {tag for tag in TABLE if tag >> 16 not in (0x0000, 0x0002)} <= set(standard().tags)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", sorted(set(TABLE.values())))
 def test_every_attribute_of_the_table_is_treated_as_its_code_and_our_options_say(code):
     tags = [tag for tag in TABLE if TABLE[tag] == code]
@@ -62,6 +63,7 @@ def test_every_attribute_of_the_table_is_treated_as_its_code_and_our_options_say
     assert wrong == {}
 
 
+@pytest.mark.slow
 def test_every_rule_holds_on_its_specimen():
     assert {name(key): found for key in RULES if (found := faults(specimen(key)))} == {}
 
