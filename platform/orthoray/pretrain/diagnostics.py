@@ -47,7 +47,7 @@ def feature_spread(features: torch.Tensor) -> torch.Tensor:
     count as alike.
     """
     unit = nn.functional.normalize(features.float(), dim=-1)
-    return unit.var(dim=0, correction=0).sum().sqrt()
+    return ((unit - unit.mean(dim=0)).square().sum() / len(unit)).sqrt()
 
 
 def rankme(features: torch.Tensor, centred: bool = False) -> torch.Tensor:

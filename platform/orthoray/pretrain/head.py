@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from orthoray.pretrain.cosines import cosines
 from orthoray.pretrain.settings.objective import HeadConfig
 
 
@@ -33,10 +34,10 @@ class DinoHead(nn.Module):
     def forward(self, tokens: torch.Tensor, scored: bool = True) -> torch.Tensor:
         """Score (B, D) tokens against the prototypes: (B, K); without ``scored`` their bottlenecks (B, d) of length 1.
 
-        Both float32; scores within autocast are products of its type.
+        Both float32; within autocast scores are products of its type.
         """
         bottleneck = functional.normalize(self.mlp(tokens).float(), dim=-1, eps=1e-6)
-        return bottleneck @ self.unit_prototypes().t() if scored else bottleneck
+        return cosines(bottleneck, self.prototypes) if scored else bottleneck
 
     def unit_prototypes(self) -> torch.Tensor:
         """(K, d) prototypes of length 1, float32, with gradient."""

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 MAX_FAILURES = 3
 """Worker failures (killed, out of memory, node lost) after which a run gives up; each goes on from the last save."""
 
+KEEP_FREED_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""For glibc in workers on processors: freed memory stays in the process, in one heap for all threads (Ray trains in one
+of its own). An array of some MiB is else a mapping of its own, which the kernel clears page by page at every step."""
+
 
 def fit(config: PretrainConfig, mixture: Mixture, steps: int, lr: float, initial: str, tasks: ProbeJob | None) -> bool:
     """Train from the newest state to the last step.
@@ -102,7 +111,7 @@ def _trainer(job: Job) -> Any:
         run_config=api.RunConfig(
             name=TRAIN,
             storage_path=config.out,
-            worker_runtime_env={"env_vars": WORKER_ENV},
+            worker_runtime_env={"env_vars": WORKER_ENV if made.gpu else WORKER_ENV | KEEP_FREED_MEMORY},
             failure_config=api.FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES),
             checkpoint_config=api.CheckpointConfig(num_to_keep=config.checkpoint.keep),
         ),

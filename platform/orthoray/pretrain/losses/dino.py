@@ -82,8 +82,11 @@ def dino_loss(
     """
     teacher = by_view(targets, n_global)
     student = by_view(torch.log_softmax(full(scores) / temperature, dim=-1), n_views)
-    same = (teacher * student[:n_global]).sum()
-    every = (teacher.sum(dim=0) * student.sum(dim=0)).sum()
+    seen, unseen = torch.split(
+        student, [n_global, n_views - n_global]
+    )  # whose gradients are one array: slices' are two
+    same = (teacher * seen).sum()
+    every = (teacher.sum(dim=0) * (seen.sum(dim=0) + unseen.sum(dim=0))).sum()
     return (same - every) / (n_global * (n_views - 1) * teacher.shape[1])
 
 
