@@ -56,3 +56,38 @@ def ray_session() -> Iterator[None]:
     connect(num_cpus=2)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def dataset_folder():
+    """A function that writes a small dataset, see `tests.stores.write_dataset`."""
+    from tests.stores import write_dataset
+
+    return write_dataset
+
+
+@pytest.fixture
+def label_table():
+    """A function that writes a label table of a dataset."""
+    from tests.stores import write_labels
+
+    return write_labels
+
+
+@pytest.fixture
+def tiny_checkpoint():
+    """Return a function: (uri, seed) → a checkpoint folder of a very small ViT for 32 x 32 pixels."""
+    from tests.stores import write_checkpoint
+
+    def make(uri, seed=0, steps=0, dataset_ids=()):
+        return write_checkpoint(str(uri), seed, steps, list(dataset_ids))
+
+    return make
+
+
+@pytest.fixture
+def feature_folder():
+    """A function that writes a complete feature folder without any encoder behind it."""
+    from tests.stores import write_feature_folder
+
+    return write_feature_folder

@@ -19,6 +19,7 @@ LAYERS = [
     {"imaging"},
     {"data"},
     {"models"},
+    {"features"},
     {"pretrain", "transferability", "evaluation"},
     {"report"},
     {"demo"},

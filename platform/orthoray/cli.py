@@ -324,7 +324,7 @@ def export(checkpoint: str, kind: str, out: str, results: str | None, size: int 
 
     gains = None
     if results is not None:
-        from orthoray.evaluation.encoders import checkpoint_spec
+        from orthoray.features.encoders import checkpoint_spec
         from orthoray.models.export_gains import read_gains
 
         gains = read_gains(results, checkpoint_spec(checkpoint).content)

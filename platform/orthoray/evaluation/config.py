@@ -9,9 +9,8 @@ from pydantic import Field, model_validator
 
 from orthoray.config import Auto, StrictModel
 from orthoray.evaluation.aggregate import Aggregation
+from orthoray.features import Pooling, Precision
 
-Pooling = Literal["cls", "mean", "cls+mean"]
-Precision = Literal["fp32", "bf16"]
 Protocol = Literal["lp"]
 
 

@@ -11,7 +11,7 @@ from orthoray.data.audit.findings import answers_of
 from orthoray.data.dataset import Dataset
 from orthoray.data.outliers import FILE, LEAST, SCORES, outlier_scores
 from orthoray.errors import InputError
-from orthoray.evaluation.features import extract, read_features
+from orthoray.features.store import extract, read_features
 from orthoray.progress import outputs, say
 
 

@@ -14,9 +14,9 @@ from orthoray.data.dataset import Dataset
 from orthoray.data.splits import check_disjoint, make_splits
 from orthoray.errors import InputError, RunError, nearest
 from orthoray.evaluation.config import StudyConfig
-from orthoray.evaluation.encoders import EncoderSpec, checkpoint_spec, pixel_spec
 from orthoray.evaluation.protocol import Samples
 from orthoray.evaluation.tasks import TaskCard, load_task
+from orthoray.features.encoders import EncoderSpec, checkpoint_spec, pixel_spec
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from orthoray import storage
 from orthoray.config import to_yaml
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.describe import describe
-from orthoray.evaluation.features import extract_all
 from orthoray.evaluation.preflight import Plan, plan_study
 from orthoray.evaluation.results import collect
 from orthoray.evaluation.rows import Row, digest, finished, samples_digest
 from orthoray.evaluation.splitfiles import check_existing_splits, write_study_splits
 from orthoray.evaluation.summary import summarise, summary_lines, verdict, verdict_lines
 from orthoray.evaluation.trials import StudyJob, TaskJob, run_rows
+from orthoray.features.store import extract_all
 from orthoray.progress import heading, outputs, say
 from orthoray.tracking import Tracker
 

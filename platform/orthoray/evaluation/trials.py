@@ -15,7 +15,6 @@ from orthoray import storage
 from orthoray.errors import RunError
 from orthoray.evaluation.aggregate import Aggregation, aggregate
 from orthoray.evaluation.config import ProbeConfig
-from orthoray.evaluation.features import read_features
 from orthoray.evaluation.probe import fit_probe
 from orthoray.evaluation.protocol import (
     Samples,
@@ -25,6 +24,7 @@ from orthoray.evaluation.protocol import (
     training_subset,
 )
 from orthoray.evaluation.rows import Row, write_part
+from orthoray.features.store import read_features
 from orthoray.progress import Progress
 
 

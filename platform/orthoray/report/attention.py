@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from orthoray import storage
 from orthoray.errors import OrthoRayError
-from orthoray.evaluation.encoders import content_hash
-from orthoray.evaluation.pixels import resize
+from orthoray.features.encoders import content_hash
+from orthoray.features.pixels import resize
 from orthoray.report.cohort import Cohort, choose_images
 from orthoray.report.images import SIDE, data_uri, describe, fit, read_rows
 from orthoray.report.load import Study

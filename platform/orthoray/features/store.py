@@ -14,10 +14,10 @@ from orthoray import storage
 from orthoray.config import Auto
 from orthoray.data.dataset import Dataset
 from orthoray.errors import InputError, RunError
-from orthoray.evaluation.config import Pooling, Precision
-from orthoray.evaluation.encoders import EncoderSpec, checkpoint_spec, pixel_spec
-from orthoray.evaluation.pixels import PIXEL_SIDE
-from orthoray.evaluation.writer import ROWS_PER_FILE, FeatureWriter, actor_plan
+from orthoray.features import Pooling, Precision
+from orthoray.features.encoders import EncoderSpec, checkpoint_spec, pixel_spec
+from orthoray.features.pixels import PIXEL_SIDE
+from orthoray.features.writer import ROWS_PER_FILE, FeatureWriter, actor_plan
 from orthoray.progress import Progress
 
 META = "meta.json"

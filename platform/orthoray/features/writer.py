@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from orthoray import storage
-from orthoray.evaluation.encoders import EncoderSpec, to_half
+from orthoray.features.encoders import EncoderSpec, to_half
 
 ROWS_PER_FILE = 256
 """Images per feature file; one map batch becomes one file per encoder."""

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from orthoray import storage
 from orthoray.config import Auto
 from orthoray.errors import InputError, RunError
-from orthoray.evaluation.config import Pooling, Precision
-from orthoray.evaluation.pixels import PIXEL_SIDE, resize, thumbnail
+from orthoray.features import Pooling, Precision
+from orthoray.features.pixels import PIXEL_SIDE, resize, thumbnail
 
 Image = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]

@@ -8,9 +8,9 @@ import pytest
 
 from orthoray import storage
 from orthoray.errors import InputError, RunError
-from orthoray.evaluation.encoders import checkpoint_spec, content_hash, pixel_spec, to_half
-from orthoray.evaluation.features import META, extract, extract_all, extract_pixels, read_features
-from orthoray.evaluation.pixels import thumbnail
+from orthoray.features.encoders import checkpoint_spec, content_hash, pixel_spec, to_half
+from orthoray.features.pixels import thumbnail
+from orthoray.features.store import META, extract, extract_all, extract_pixels, read_features
 
 
 def test_thumbnail_is_the_area_mean():
