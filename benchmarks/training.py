@@ -7,7 +7,6 @@ cropping; Ray does these beside the training.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy.typing as npt
 import common
 from orthoray.config import to_yaml
 from orthoray.pretrain.config import HeadConfig
-from orthoray.pretrain.training import KEEP_FREED_MEMORY
 from plain import one_process, plain_rate
 
 ROUNDS, STEPS, SKIP = 5, 14, 3
@@ -81,8 +79,7 @@ def run(*arguments: str) -> str:
     """Run Python; its output, or the end of the benchmark with it."""
     if arguments[1:2] == ("plain",):
         Path(arguments[2]).mkdir()
-    environment = os.environ | KEEP_FREED_MEMORY  # the plain loop has it too
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(arguments[:3])} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
