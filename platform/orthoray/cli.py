@@ -14,6 +14,7 @@ from orthoray.errors import InputError, OrthoRayError, nearest
 EPILOG = """\b
 The data's way:
   orthoray ingest → dataset → orthoray pretrain → checkpoint → orthoray study → results → orthoray report
+  Which backbone to start from: orthoray rank → leaderboard
 
 \b
 Exit status: 0 done; 1 failed; 2 bad input (nothing was written).
@@ -218,17 +219,23 @@ def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def plan(
     config: str | None, overrides: tuple[str, ...], keys: bool, as_json: bool, gpus: int | None, **wishes: Any
 ) -> None:
-    """Tell what a pretraining run would cost and need, before it costs it.
+    """Tell what a pretraining run or a ranking would cost and need, before it costs it.
 
     Arithmetic, memory, speed, hours and money, and settings that will work against the run. Needs no GPU;
     what is not at hand is assumed, and said.
 
-    CONFIG is what `orthoray pretrain` takes.
+    CONFIG is what `orthoray pretrain` or `orthoray rank` takes.
 
     \b
     Example:
       orthoray plan pretrain_knee_xray_kl --gpu H100 --gpus 8 --price-gpu-hour 2.5
     """
+    if not keys and config is not None and "=" not in config and _is_ranking(config):
+        from orthoray.transferability.config import RankConfig
+        from orthoray.transferability.plan import plan_ranking
+
+        plan_ranking(_settings(RankConfig, config, overrides, keys), wishes, gpus or 1, as_json)
+        return
     from orthoray.pretrain.config import PretrainConfig
 
     settings = _settings(PretrainConfig, config, overrides, keys)
@@ -263,6 +270,32 @@ def pretrain(config: str | None, overrides: tuple[str, ...], keys: bool) -> None
         from orthoray.pretrain.run import pretrain as run
 
         run(settings)
+
+
+@cli.command()
+@_config_options
+@click.option("--allow-random", is_flag=True, help="Candidates without weights run with random ones, marked as such.")
+def rank(config: str | None, overrides: tuple[str, ...], keys: bool, allow_random: bool) -> None:
+    """Rank backbones by the transferability of their frozen features.
+
+    Six published estimators and a seventh, three sanity columns, agreement, stability, and a page to look at.
+
+    A (backbone, dataset) cell that has its scores is not computed again. Without weights at hand the command
+    says which are missing, where each is published, and what to set.
+
+    \b
+    Example:
+      orthoray rank rank_paper --allow-random
+    """
+    from orthoray.transferability.config import RankConfig
+
+    overrides = (*overrides, "allow_random=true") if allow_random else overrides
+    settings = _settings(RankConfig, config, overrides, keys)
+    if settings is not None:
+        from orthoray.report.ranking import build_ranking
+        from orthoray.transferability.rank import run_rank as run
+
+        build_ranking(run(settings))
 
 
 @cli.command()
@@ -410,6 +443,13 @@ def _take_address(arguments: list[str], address: str | None) -> tuple[list[str],
         else:
             kept.append(argument)
     return kept, address
+
+
+def _is_ranking(config: str) -> bool:
+    """Is a file or preset the configuration of `orthoray rank`?"""
+    from orthoray.config import find_preset, read_yaml
+
+    return "candidates" in read_yaml(find_preset(config))
 
 
 def _settings(model: Any, config: str | None, overrides: Sequence[str], keys: bool) -> Any:

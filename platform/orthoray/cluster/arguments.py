@@ -13,7 +13,7 @@ import yaml
 from orthoray.config import find_preset, read_yaml
 from orthoray.errors import InputError
 
-COMMANDS = ("demo", "ingest", "plan", "pretrain", "study", "report", "export")
+COMMANDS = ("demo", "ingest", "plan", "pretrain", "rank", "study", "report", "export")
 """What can be submitted."""
 
 PATH_KEYS = frozenset({"out", "uri", "datasets", "weights", "checkpoint", "pretrain_run", "store"})
@@ -64,7 +64,7 @@ def prepare_arguments(command: str, arguments: list[str], shares_paths: bool) ->
     if command not in COMMANDS:
         raise InputError(f"'{command}' cannot be a job; these can: {', '.join(COMMANDS)}.")
     resolve = _absolute if shares_paths else _refuse_relative
-    if command in ("plan", "pretrain", "study"):
+    if command in ("plan", "pretrain", "rank", "study"):
         return _configured(command, arguments, resolve)
     return _plain(command, arguments, resolve)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau, weightedtau
@@ -24,6 +26,45 @@ def mean_rank(scores: pd.DataFrame) -> pd.Series:
 def borda(scores: pd.DataFrame) -> pd.Series:
     """Backbones beaten, summed over datasets (a tie is one half), best first."""
     return (len(scores) - ranks(scores)).sum(axis=1).sort_values(ascending=False)
+
+
+def robust_rank(draws: Sequence[pd.DataFrame], level: float = 0.9) -> pd.DataFrame:
+    """How far a ranking hangs on the samples at hand.
+
+    Args:
+        draws: (backbones, datasets) scores of each resample, the same patients for all backbones.
+        level: of the interval.
+
+    Returns:
+        By backbone: ``mean``, ``low`` and ``high`` of its mean rank over resamples, ``best`` = share of resamples in
+        which it is first (shared among ties); sorted by ``mean``.
+    """
+    if not draws:
+        raise ScoreInputError("no resample was drawn: set bootstraps to 1 or more.")
+    table = pd.concat([mean_rank(draw).rename(number) for number, draw in enumerate(draws)], axis=1)
+    first = table.eq(table.min(axis=0), axis=1)
+    tail = (1 - level) / 2
+    found = pd.DataFrame(
+        {
+            "mean": table.mean(axis=1),
+            "low": table.quantile(tail, axis=1),
+            "high": table.quantile(1 - tail, axis=1),
+            "best": (first / first.sum(axis=0)).mean(axis=1),
+        }
+    )
+    return found.sort_values("mean")
+
+
+def static_ranks(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """The ranker that never looks at the target: minus the mean rank on all *other* datasets, (backbones, datasets).
+
+    A score that does not beat it has learnt nothing of the target (arXiv:2510.06448).
+    """
+    if accuracy.shape[1] < 2:
+        raise ScoreInputError("a static ranker needs results on two datasets at least.")
+    table = ranks(accuracy)
+    others = table.rsub(table.sum(axis=1), axis=0) / (table.shape[1] - 1)
+    return others.mul(-1.0)
 
 
 def tau(first: pd.Series, second: pd.Series) -> float:

@@ -17,6 +17,7 @@ from orthoray.transferability.hscore import hscore
 from orthoray.transferability.itm import itm
 from orthoray.transferability.knn import knn
 from orthoray.transferability.logme import logme
+from orthoray.transferability.ncti import ncti
 from orthoray.transferability.nleep import nleep
 from orthoray.transferability.parc import parc
 from orthoray.transferability.ped import ped
@@ -30,6 +31,7 @@ ESTIMATORS: dict[str, Callable[..., Outcome]] = {
     "parc": parc,
     "nleep": nleep,
     "itm": itm,
+    "ncti": ncti,
     "hscore": hscore,
     "knn": knn,
     "probe": probe,

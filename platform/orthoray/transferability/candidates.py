@@ -1,0 +1,124 @@
+"""Candidates become checkpoint folders: weights found, fitted and audited, or random ones and marked as such."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orthoray import storage
+from orthoray.errors import InputError
+from orthoray.features.encoders import CONTENT_FILES
+from orthoray.models.backbone import create_audited, size_options
+from orthoray.models.checkpoint import Architecture, Provenance, card_for, load_checkpoint, save_checkpoint
+from orthoray.models.features import Normalisation
+from orthoray.models.flops import VitShape
+from orthoray.models.folding import SourceNormalisation
+from orthoray.transferability.config import Candidate
+
+RANDOM = "random weights"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A candidate at hand.
+
+    ``random``: its weights are starting values. ``gflops``: of a forward pass at its image size, None where no formula
+    is known. ``licence``: short name, where the weights bring one.
+    """
+
+    candidate: Candidate
+    checkpoint: str
+    random: bool
+    parameters: int
+    gflops: float | None
+    licence: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name as every output shows it."""
+        return f"{self.candidate.name} ({RANDOM})" if self.random else self.candidate.name
+
+
+def missing_weights(candidates: Sequence[Candidate]) -> list[str]:
+    """A line for each candidate without weights at hand: what is missing, where it is published, what to set."""
+    lines = []
+    for place, candidate in enumerate(candidates):
+        if candidate.checkpoint:
+            lacking = [n for n in CONTENT_FILES if not storage.exists(storage.join(candidate.checkpoint, n))]
+            if lacking:
+                lines.append(
+                    f"{candidate.name}: no checkpoint at {candidate.checkpoint} ({', '.join(lacking)} missing)"
+                )
+            continue
+        if (reason := _reason(candidate)) is None:
+            continue
+        where = f"; published: {candidate.published}" if candidate.published else ""
+        lines.append(f"{candidate.name}: {reason}{where}; set candidates[{place}].weights to your copy of the file")
+    return lines
+
+
+def _reason(candidate: Candidate) -> str | None:
+    """Why the weights of an architecture cannot be had; None if they can."""
+    weights = candidate.weights
+    if weights is None:
+        return f"no weights named for {candidate.backbone}"
+    if weights.startswith("timm:"):
+        from orthoray.models.weights.hub import read_tag
+
+        try:
+            read_tag(candidate.backbone, weights.removeprefix("timm:"))
+        except InputError:
+            return f"{weights} of {candidate.backbone} is neither in the cache here nor can be fetched"
+        return None
+    if "://" in weights and not weights.startswith("file://"):
+        return None  # fetching it tells
+    return None if storage.exists(weights) or storage.is_folder(weights) else f"no file {weights}"
+
+
+def prepare(candidate: Candidate, folder: str, random: bool) -> Ready:
+    """Write the checkpoint folder of a candidate, unless it is there already.
+
+    Args:
+        candidate: with weights that can be read, unless ``random``.
+        folder: where to write it; a candidate that is a checkpoint already stays where it is.
+        random: start it from values that depend on its name alone.
+
+    Raises:
+        InputError: unknown architecture, or weights of another one.
+    """
+    if candidate.checkpoint:
+        backbone, card = load_checkpoint(candidate.checkpoint)
+        return _ready(candidate, candidate.checkpoint, False, backbone, card.img_size, card.provenance.initial_licence)
+    if not all(storage.exists(storage.join(folder, name)) for name in CONTENT_FILES):
+        _write(candidate, folder, random)
+    backbone, card = load_checkpoint(folder)
+    return _ready(candidate, folder, random, backbone, card.img_size, card.provenance.initial_licence)
+
+
+def _write(candidate: Candidate, folder: str, random: bool) -> None:
+    import hashlib
+
+    import torch
+
+    torch.manual_seed(int.from_bytes(hashlib.sha256(candidate.name.encode()).digest()[:4], "big"))
+    kwargs = {**size_options(candidate.backbone, candidate.img_size), **candidate.kwargs}
+    ours, source = Normalisation(), None
+    if candidate.mean is not None and candidate.std is not None and not random:
+        source = SourceNormalisation(mean=candidate.mean, std=candidate.std)
+    weights = None if random else candidate.weights
+    backbone, audit = create_audited(candidate.backbone, weights, 1, source_normalisation=source, **kwargs)
+    licence = None if audit is None else audit.licence
+    provenance = Provenance(initial_weights=weights or RANDOM, initial_licence=licence)
+    architecture = Architecture(name=candidate.backbone, kwargs=kwargs)
+    card = card_for(backbone, architecture, candidate.img_size, ours, provenance)
+    save_checkpoint(folder, backbone, card)
+    if audit is not None:
+        storage.write_bytes(storage.join(folder, "weights.csv"), audit.csv().encode())
+
+
+def _ready(candidate: Candidate, folder: str, random: bool, backbone: Any, side: int, licence: str | None) -> Ready:
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    shape = VitShape.of(backbone)
+    gflops = None if shape is None or not shape.patch else shape.forward_flops(side) / 1e9
+    return Ready(candidate, folder, random, parameters, gflops, licence)

@@ -1,0 +1,151 @@
+"""Configuration of `orthoray rank`: which backbones, on which labelled datasets, by which estimators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from orthoray.config import Auto, StrictModel, parse_config, project_folders, read_yaml
+from orthoray.errors import InputError, nearest
+from orthoray.features import Pooling, Precision
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+LISTS = "jobs/configs/candidates"
+
+Estimator = Literal["logme", "sfda", "ped_sfda", "ped_logme", "nleep", "parc", "itm", "ncti", "hscore", "knn", "probe"]
+PUBLISHED: tuple[Estimator, ...] = ("logme", "sfda", "ped_sfda", "ped_logme", "nleep", "parc", "itm", "ncti")
+SANITY: tuple[Estimator, ...] = ("hscore", "knn", "probe")
+"""Columns that every leaderboard has, whatever is asked for."""
+
+
+class Candidate(StrictModel):
+    """A backbone to rank: an architecture of timm with weights, or a checkpoint folder of a pretraining run."""
+
+    name: str = Field(pattern=NAME)
+    method: str = Field(default="", description="How it was pretrained, for tables: DINO, MAE …")
+    backbone: str = Field(default="", description="timm's name of the architecture.")
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="Further options of the architecture.")
+    weights: str | None = Field(default=None, description="File, folder or URL on any filesystem, or timm:TAG.")
+    published: str = Field(default="", description="Where its weights are to be had, for people.")
+    checkpoint: str | None = Field(default=None, description="Checkpoint folder, instead of backbone and weights.")
+    img_size: int = Field(default=224, ge=16, le=2048)
+    mean: tuple[float, float, float] | None = Field(default=None, description="Of the pixels it was trained on.")
+    std: tuple[float, float, float] | None = None
+    imagenet_top1: float | None = Field(
+        default=None, ge=0.0, le=100.0, description="Published accuracy in percent, for the ImageNet row."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Candidate:
+        if bool(self.backbone) == bool(self.checkpoint):
+            raise ValueError(
+                f"candidate '{self.name}' needs either `backbone` (a name of timm) or `checkpoint` (a folder)"
+            )
+        if self.checkpoint and (self.weights or self.kwargs or self.mean or self.std):
+            raise ValueError(
+                f"candidate '{self.name}': weights, kwargs, mean and std stand in the checkpoint's own card"
+            )
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"candidate '{self.name}': give both mean and std, or neither")
+        return self
+
+
+class CandidateList(StrictModel):
+    """A file of candidates."""
+
+    candidates: list[Candidate] = Field(min_length=1)
+
+
+class Target(StrictModel):
+    """A labelled dataset to rank for. Where the dataset has a split by its authors, its training part counts."""
+
+    dataset: str
+    task: str
+
+
+class RankFeatures(StrictModel):
+    """How features are made; ``store`` auto = ``features`` in the run's folder. Studies can share it."""
+
+    store: str | Auto = "auto"
+    pooling: Pooling = "cls+mean"
+    resolution: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
+    precision: Precision = "fp32"
+    batch_size: int = Field(default=64, ge=1)
+
+
+class RankConfig(StrictModel):
+    """A ranking of backbones by the transferability of their frozen features.
+
+    ``results``: folders of studies whose fine-tuned (or, without, linear-probe) results the estimators are held
+    against; models there are matched by name.
+    """
+
+    name: str = Field(default="rank", pattern=NAME)
+    out: str
+    candidates: list[Candidate] | str = Field(description="A list, or the name of a file of them (paper, paper_tiny).")
+    targets: list[Target] = Field(min_length=1)
+    generic: str | Auto = Field(
+        default="auto", description="Dataset for PED's generic features; auto = all images of all targets together."
+    )
+    estimators: list[Estimator] = Field(default=[*PUBLISHED], min_length=1)
+    primary: Estimator = Field(default="logme", description="The estimator that the summary's order follows.")
+    features: RankFeatures = RankFeatures()
+    max_samples: int = Field(default=5000, ge=10, description="Of a target; above, a stratified sample by patients.")
+    subsets: int = Field(default=5, ge=0, le=100, description="Stratified subsets that stability is measured on.")
+    subset_share: float = Field(default=0.8, gt=0.0, lt=1.0)
+    bootstraps: int = Field(default=100, ge=0, le=10_000, description="Resamples of the patients for the robust rank.")
+    results: list[str] = Field(default=[])
+    allow_random: bool = Field(default=False, description="Candidates without weights run with random ones, marked.")
+    cpus: float = Field(default=1.0, gt=0.0, description="Processors of one (backbone, target).")
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("estimators")
+    @classmethod
+    def _once(cls, value: list[Estimator]) -> list[Estimator]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"estimators names something twice: {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RankConfig:
+        if self.primary not in self.columns():
+            raise ValueError(f"primary '{self.primary}' is not among estimators: {', '.join(self.columns())}")
+        pairs = [(target.dataset, target.task) for target in self.targets]
+        if len(set(pairs)) != len(pairs):
+            raise ValueError("targets names a task of a dataset twice")
+        return self
+
+    def columns(self) -> list[Estimator]:
+        """What is computed: what is asked for, then the sanity columns."""
+        return [*self.estimators, *(name for name in SANITY if name not in self.estimators)]
+
+
+def candidates_of(config: RankConfig) -> list[Candidate]:
+    """The candidates, from the configuration or the file it names.
+
+    Raises:
+        InputError: no such file, or two candidates of one name.
+    """
+    found = config.candidates
+    if isinstance(found, str):
+        file = _list_file(found)
+        found = parse_config(CandidateList, read_yaml(file), str(file)).candidates
+    names = [candidate.name for candidate in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"candidates: {', '.join(twice)} stands there twice; give each a name of its own.")
+    return list(found)
+
+
+def _list_file(name: str) -> Path:
+    if Path(name).is_file():
+        return Path(name)
+    known = {file.stem: file for folder in reversed(project_folders(LISTS)) for file in sorted(folder.glob("*.yaml"))}
+    if name in known:
+        return known[name]
+    raise InputError(
+        f"candidates={name}: neither a file nor a list in {LISTS}.{nearest(name, known)} "
+        f"Lists: {', '.join(known) or 'none'}."
+    )
