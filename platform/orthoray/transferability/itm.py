@@ -21,9 +21,11 @@ class _Model:
 
     def __init__(self, d: int, c: int, rng: np.random.Generator) -> None:
         bounds = ((c, d), d), ((c,), d), ((c, c), c), ((c,), c)
-        self.values = [rng.uniform(-1, 1, shape) / np.sqrt(fan) for shape, fan in bounds]
-        self.first = [np.zeros_like(value) for value in self.values]
-        self.second = [np.zeros_like(value) for value in self.values]
+        drawn = [rng.uniform(-1, 1, shape) / np.sqrt(fan) for shape, fan in bounds]
+        self.flat = np.concatenate([value.ravel() for value in drawn])
+        self.slopes, self.first, self.second = (np.zeros_like(self.flat) for _ in range(3))
+        self.values = _views(self.flat, [value.shape for value in drawn])
+        self.parts = _views(self.slopes, [value.shape for value in drawn])
 
     def forward(self, x: Matrix, target: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
         """Embedding, its norms, evolved embedding and logits; labels enter through ``target`` by construction."""
@@ -40,14 +42,21 @@ class _Model:
         back = error @ self.values[2]
         back = back - ETA / len(x) * (unit @ (unit.T @ back))
         back = (back - unit * (back * unit).sum(axis=1, keepdims=True)) / norm
-        slopes = (back.T @ x, back.sum(axis=0), error.T @ evolved, error.sum(axis=0))
+        np.matmul(back.T, x, out=self.parts[0])
+        np.matmul(error.T, evolved, out=self.parts[2])
+        self.parts[1][:], self.parts[3][:] = back.sum(axis=0), error.sum(axis=0)
         rate = RATE * (1 - number / DECAY_STEPS)
         bias = [1 - beta ** (number + 1) for beta in BETAS]
-        for value, first, second, slope in zip(self.values, self.first, self.second, slopes, strict=True):
-            value *= 1 - rate * WEIGHT_DECAY
-            first += (1 - BETAS[0]) * (slope - first)
-            second += (1 - BETAS[1]) * (slope * slope - second)
-            value -= rate / bias[0] * first / (np.sqrt(second / bias[1]) + 1e-8)
+        self.flat *= 1 - rate * WEIGHT_DECAY
+        self.first += (1 - BETAS[0]) * (self.slopes - self.first)
+        self.second += (1 - BETAS[1]) * (self.slopes * self.slopes - self.second)
+        self.flat -= rate / bias[0] * self.first / (np.sqrt(self.second / bias[1]) + 1e-8)
+
+
+def _views(flat: Matrix, shapes: list[tuple[int, ...]]) -> list[Matrix]:
+    """Pieces of a vector in the shapes wanted, one after another; they share its memory."""
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    return [part.reshape(shape) for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)]
 
 
 def itm(sample: Sample, *, seed: int = 0, parity: Parity = "corrected", repeats: int = 1) -> Outcome:
@@ -76,13 +85,14 @@ def _one(x: Matrix, sample: Sample, seed: int, parity: Parity) -> tuple[float, f
     targets, model = np.eye(sample.classes), _Model(x.shape[1], sample.classes, rng)
     validation, training = order[:held], order[held:]
     batches: Iterator[Labels] = iter(())
-    best = (-1.0, 0.0)
+    best, room = (-1.0, 0.0), np.empty((BATCH, x.shape[1]))
     for number in range(STEPS):
         rows = next(batches, None)
         if rows is None:
             batches = iter(np.split(rng.permutation(training), range(BATCH, len(training), BATCH)))
             rows = next(batches)
-        model.step(x[rows], targets[sample.y[rows]], number)
+        batch = np.take(x, rows, axis=0, out=room[: len(rows)], mode="clip")
+        model.step(batch, targets[sample.y[rows]], number)
         if (number + 1) % CHECK == 0:
             best = max(best, _accuracy(model, x, sample.y, targets, validation, parity))
     return best

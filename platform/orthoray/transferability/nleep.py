@@ -36,7 +36,8 @@ def nleep(
     else:
         k = 5 * sample.classes if parity == "reference" else min(5 * sample.classes, n // 10)
     k = max(1, min(k, n))
-    reduced = PCA(n_components=0.8).fit_transform(sample.x)
+    solver = "covariance_eigh" if n >= sample.x.shape[1] else "full"  # the same components, much sooner
+    reduced = PCA(n_components=0.8, svd_solver=solver).fit_transform(sample.x)
     values = [_one(reduced, sample, k, seed + number, form) for number in range(repeats)]
     flags = ("one_component",) if k == 1 else ()
     return Outcome(float(np.mean(values)), flags, {"components": k, "dims": reduced.shape[1], "values": values})
