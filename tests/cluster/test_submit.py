@@ -67,6 +67,27 @@ def test_study_presets_resolve_plain_lists_of_datasets(config):
     assert prepared.arguments == ["out=/o", f"datasets=[{config}/a, 's3://b']"]
 
 
+def test_a_ranking_s_targets_and_lists_are_paths_and_timm_s_tags_and_named_lists_are_none(config):
+    given = [
+        "out=/o",
+        "targets=[{dataset: d, task: t}]",
+        "candidates=[{name: a, backbone: b, weights: 'timm:dino'}, {name: c, checkpoint: e}]",
+        "--allow-random",
+    ]
+    prepared = prepare_arguments("rank", given, shares_paths=True)
+    _, targets, candidates, flag = prepared.arguments
+    assert yaml.safe_load(targets.partition("=")[2]) == [{"dataset": f"{config}/d", "task": "t"}]
+    assert [item.get("weights", item.get("checkpoint")) for item in yaml.safe_load(candidates.partition("=")[2])] == [
+        "timm:dino",
+        f"{config}/e",
+    ]
+    assert flag == "--allow-random"
+    named = prepare_arguments("rank", ["out=/o", "candidates=paper"], shares_paths=False)
+    assert named.arguments[1] == "candidates=paper"
+    with pytest.raises(InputError, match=r"candidates: 'mine\.yaml' is relative"):
+        prepare_arguments("rank", ["out=/o", "candidates=mine.yaml"], shares_paths=False)
+
+
 def test_relative_paths_are_refused_on_another_machine(config):
     with pytest.raises(InputError, match=r"out: 'runs/a' is relative"):
         prepare_arguments("pretrain", ["pretrain_mine.yaml"], shares_paths=False)

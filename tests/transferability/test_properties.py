@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from orthoray.transferability import ESTIMATORS, ScoreInputError, evaluate, score
 
+pytestmark = pytest.mark.slow
+
 EXACT = ("logme", "sfda", "ped", "parc", "hscore", "knn", "ncti")
 """Without chance of their own, up to the order of sums."""
 

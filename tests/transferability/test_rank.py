@@ -80,6 +80,28 @@ def test_from_checkpoints_to_a_page_and_again_without_work(tmp_path, made, ray_s
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_a_study_finds_the_features_of_a_ranking_in_their_common_store(tmp_path, made, ray_session):
+    datasets, checkpoints = made
+    store = str(tmp_path / "store")
+    assert run(config(tmp_path, *made, features={"store": store}, estimators=["logme"], bootstraps=0, subsets=0)) == 0
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "store").rglob("*") if file.is_file()}
+    models = [{"name": "one", "kind": "checkpoint", "checkpoint": checkpoints[0]}]
+    values = {
+        "out": str(tmp_path / "study"),
+        "datasets": datasets[:1],
+        "tasks": ["xr_tkr"],
+        "models": models,
+        "folds": 3,
+    }
+    given = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    with pytest.raises(SystemExit) as done:
+        main(["study", *given, f"features.store={store}"])
+    assert done.value.code == 0
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "store").rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_how_many_work(tmp_path, made, ray_session):
     boards = []
     for cpus in (0.5, 2.0):
@@ -157,6 +179,7 @@ LAYOUTS = {
             "model": {
                 **{f"encoder.{k}": v for k, v in own.items()},
                 "encoder.mask_token": torch.zeros(1, 1, 32),
+                "encoder.rel_pos_bias.relative_position_index": torch.zeros(17, 17, dtype=torch.int64),
                 "decoder.0.weight": torch.zeros(3, 32, 1, 1),
                 "decoder.0.bias": torch.zeros(3),
             }

@@ -16,7 +16,9 @@ from orthoray.errors import InputError
 COMMANDS = ("demo", "ingest", "plan", "pretrain", "rank", "study", "report", "export")
 """What can be submitted."""
 
-PATH_KEYS = frozenset({"out", "uri", "datasets", "weights", "checkpoint", "pretrain_run", "store"})
+PATH_KEYS = frozenset(
+    {"out", "uri", "dataset", "datasets", "weights", "checkpoint", "pretrain_run", "results", "generic", "store"}
+)
 """Keys of configurations whose text is a path or URI."""
 
 CARRIED = "submitted"
@@ -28,7 +30,7 @@ _PATH_OPTIONS = {
     "export": ("--out", "--results"),
     "demo": ("--out",),
 }
-_FLAGS = frozenset({"--overwrite", "--dry-run", "--json", "--keys", "--help", "-h"})
+_FLAGS = frozenset({"--overwrite", "--dry-run", "--json", "--keys", "--allow-random", "--help", "-h"})
 """Options of the commands that take no value."""
 
 
@@ -161,9 +163,16 @@ def _resolve_tree(value: Any, key: str, skip: set[str], resolve: Callable[[str, 
         }
     if isinstance(value, list):
         return [_resolve_tree(item, key, skip, resolve) for item in value]
-    if isinstance(value, str) and value != "auto" and key.rpartition(".")[2] in PATH_KEYS:
+    if isinstance(value, str) and _is_path(key.rpartition(".")[2], value):
         return resolve(key, value)
     return value
+
+
+def _is_path(key: str, value: str) -> bool:
+    """Is a value a path or URI? timm's tags are none, nor are lists of candidates that are named without .yaml."""
+    if key == "candidates":
+        return value.endswith(".yaml")
+    return key in PATH_KEYS and value != "auto" and not value.startswith("timm:")
 
 
 def _absolute(name: str, path: str) -> str:
