@@ -230,24 +230,26 @@ def plan(
     Example:
       orthoray plan pretrain_knee_xray_kl --gpu H100 --gpus 8 --price-gpu-hour 2.5
     """
-    if not keys and config is not None and "=" not in config and _is_ranking(config):
-        from orthoray.transferability.config import RankConfig
+    from orthoray.config import parse_config
+    from orthoray.pretrain.config import PretrainConfig
+    from orthoray.transferability.config import RankConfig
+
+    ranking = not keys and config is not None and "=" not in config and _is_ranking(config)
+    settings = _settings(RankConfig if ranking else PretrainConfig, config, overrides, keys)
+    if settings is None:
+        return
+    from orthoray.pretrain.estimate_devices import Wishes
+
+    wish = parse_config(Wishes, {**wishes, "gpus": "auto" if gpus is None else gpus}, "orthoray plan")
+    if ranking:
         from orthoray.transferability.plan import plan_ranking
 
-        plan_ranking(_settings(RankConfig, config, overrides, keys), wishes, gpus or 1, as_json)
+        plan_ranking(settings, wish.gpu, gpus or 1, wish.mfu, wish.price_gpu_hour, wish.images, as_json)
         return
-    from orthoray.pretrain.config import PretrainConfig
+    from orthoray.pretrain.estimate import estimate
+    from orthoray.pretrain.estimate_text import show
 
-    settings = _settings(PretrainConfig, config, overrides, keys)
-    if settings is not None:
-        from orthoray.config import parse_config
-        from orthoray.pretrain.estimate import estimate
-        from orthoray.pretrain.estimate_devices import Wishes
-        from orthoray.pretrain.estimate_text import show
-
-        wishes = {**wishes, "gpus": "auto" if gpus is None else gpus}
-        made = estimate(settings, parse_config(Wishes, wishes, "orthoray plan"))
-        show(made, as_json)
+    show(estimate(settings, wish), as_json)
 
 
 @cli.command()

@@ -21,12 +21,12 @@ STEPS, EVERY = 400, 100
 
 
 class Command:
-    """A running `orthoray pretrain ARGUMENTS`; use as a context manager, which leaves no process behind."""
+    """A running `orthoray NAME ARGUMENTS`; use as a context manager, which leaves no process behind."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *arguments, name="pretrain"):
         psutil()  # imported now, since a kill must not wait for it
         self.log = folder / f"log-{time.monotonic_ns()}.txt"
-        command = [sys.executable, "-m", "orthoray.cli", "pretrain", *map(str, arguments)]
+        command = [sys.executable, "-m", "orthoray.cli", name, *map(str, arguments)]
         # Ray Train looks at its workers, and takes their checkpoints in, this often (2 s by default)
         env = os.environ | {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
         with self.log.open("w") as handle:

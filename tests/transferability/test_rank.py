@@ -199,7 +199,7 @@ def test_weights_of_other_layouts_give_the_same_features(tmp_path, layout):
     file = tmp_path / "weights.pth"
     torch.save(wrap(source.state_dict()), file)
     candidate = Candidate(name="it", backbone=name, kwargs=kwargs, img_size=32, weights=str(file))
-    assert missing_weights([candidate]) == []
+    assert missing_weights([candidate]) == {}
     ready = prepare(candidate, str(tmp_path / "c"), random=False)
     from orthoray.models import load_checkpoint
 

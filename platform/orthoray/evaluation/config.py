@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from orthoray.config import Auto, StrictModel
-from orthoray.evaluation.aggregate import Aggregation
-from orthoray.features import Pooling, Precision
+from orthoray.features.aggregate import Aggregation
+from orthoray.features.settings import FeatureSettings
 
 Protocol = Literal["lp"]
 
@@ -31,14 +31,9 @@ class ModelSpec(StrictModel):
         return self
 
 
-class FeatureConfig(StrictModel):
-    """How features are made. ``store``: folder of the feature store (auto = ``features`` in the study's folder)."""
+class FeatureConfig(FeatureSettings):
+    """Of the images of one ``modality``, if given."""
 
-    store: str | Auto = "auto"
-    pooling: Pooling = "cls+mean"
-    resolution: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
-    precision: Precision = "fp32"
-    batch_size: int = Field(default=64, ge=1)
     modality: Literal["XR", "MR"] | None = None
 
 

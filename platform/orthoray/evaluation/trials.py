@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from orthoray import storage
 from orthoray.errors import RunError
-from orthoray.evaluation.aggregate import Aggregation, aggregate
 from orthoray.evaluation.config import ProbeConfig
 from orthoray.evaluation.probe import fit_probe
 from orthoray.evaluation.protocol import (
@@ -24,6 +23,7 @@ from orthoray.evaluation.protocol import (
     training_subset,
 )
 from orthoray.evaluation.rows import Row, write_part
+from orthoray.features.aggregate import Aggregation, aggregate
 from orthoray.features.store import read_features
 from orthoray.progress import Progress
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from orthoray import storage
 from orthoray.report.attention import attention
 from orthoray.report.cohort import labels_of, read_cohorts
@@ -15,6 +13,7 @@ from orthoray.report.images import sample_grid
 from orthoray.report.load import Study, load_study
 from orthoray.report.method import method
 from orthoray.report.naming import EXPLAINED, breakable, metric_name, model_name
+from orthoray.report.pages import templates
 from orthoray.report.provenance import provenance
 from orthoray.report.svg import mark_icon
 from orthoray.report.tables import fraction_table, result_tables
@@ -80,13 +79,7 @@ def collect(study: Study) -> dict[str, Any]:
 
 def render(values: dict[str, Any]) -> str:
     """The page as text; every value is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("orthoray.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.globals.update(icon=mark_icon, model_name=model_name)
     environment.filters["thousands"] = lambda value: f"{int(value):,}"
     environment.filters["breakable"] = breakable

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from orthoray import storage
 from orthoray.errors import InputError
 from orthoray.progress import outputs
+from orthoray.report.pages import templates
 from orthoray.report.ranking_figures import bump_chart, heat_table, pareto_plot
 from orthoray.transferability.leaderboard import records
 
@@ -56,7 +56,7 @@ def build_ranking(run: str, out: str | None = None) -> Path | str:
     for name in ("heat", "bump", "pareto"):
         storage.write_bytes(storage.join(where, "figures", f"{name}.svg"), values[name].encode())
     target = storage.join(where, "rank.html")
-    storage.write_bytes(target, _render(values).encode())
+    storage.write_bytes(target, templates().get_template("ranking.html").render(values).encode())
     outputs({"page": target})
     return storage.local_path(target) or target
 
@@ -69,38 +69,41 @@ def collect(facts: dict[str, Any], tables: dict[str, pd.DataFrame]) -> dict[str,
     ranking = ranking.loc[order]
     scores = tables["leaderboard"]
     primary = tables["ranking"][tables["ranking"]["estimator"] == facts["primary"]].set_index("candidate")
+    labels = [str(label) for label in ranking.index]
+    of_primary = {row["candidate"]: row for row in records(primary.reset_index())}
+    of_scores = {row["candidate"]: row for row in records(scores.drop_duplicates("candidate"))}
+    cells = dict(zip(labels, ranking.to_numpy().tolist(), strict=True))
     return {
         "facts": facts,
         "columns": [(name, WORDS[name]) for name in columns],
         "primary": WORDS[facts["primary"]],
-        "rows": [_row(str(label), ranking, primary, scores) for label in ranking.index],
-        "scores": _scores(scores, [str(label) for label in ranking.index], facts["columns"]),
+        "rows": [_row(of_scores[label], of_primary.get(label, {}), cells[label]) for label in labels],
+        "scores": _scores(scores, labels, facts["columns"]),
         "problems": _problems(scores),
         "agreement": _agreement(tables["agreement"], columns),
         "stability": _stability(tables["stability"], columns),
         "references": _references(tables["references"]),
         "heat": heat_table(ranking.rename(columns=WORDS)),
-        "bump": bump_chart(scores, facts["primary"], [str(label) for label in ranking.index], WORDS[facts["primary"]]),
+        "bump": bump_chart(scores, facts["primary"], labels, WORDS[facts["primary"]]),
         "pareto": pareto_plot(primary, scores),
         "any_random": bool(scores["random_weights"].any()),
     }
 
 
-def _row(label: str, ranking: pd.DataFrame, primary: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any]:
-    facts: dict[str, Any] = records(scores[scores["candidate"] == label])[0]
-    mine: dict[str, Any] = next((row for row in records(primary.reset_index()) if row["candidate"] == label), {})
+def _row(facts: dict[str, Any], mine: dict[str, Any], ranks: list[float]) -> dict[str, Any]:
+    """A backbone in the table of ranks: its facts, its row by the primary estimator, its rank by each."""
     spread = ""
     if mine and not pd.isna(mine["robust_low"]):
         share = f"first in {100 * mine['robust_best']:.0f} %"
         spread = f"{mine['robust_low']:.1f} to {mine['robust_high']:.1f}; {share}"
     return {
-        "label": label,
+        "label": facts["candidate"],
         "method": facts["method"],
         "parameters": f"{facts['parameters'] / 1e6:,.1f} M",
         "gflops": number(facts["gflops"], 1),
         "spread": spread,
         "pareto": bool(mine.get("pareto", False)),
-        "cells": [number(value, 2) for value in ranking.to_numpy()[list(ranking.index).index(label)]],
+        "cells": [number(value, 2) for value in ranks],
     }
 
 
@@ -163,14 +166,3 @@ def _references(references: pd.DataFrame) -> dict[str, Any] | None:
     ]
     first = references.iloc[0]
     return {"truth": first["truth"], "metric": first["metric"], "targets": references["target"].nunique(), "rows": rows}
-
-
-def _render(values: dict[str, Any]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("orthoray.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("ranking.html").render(values)

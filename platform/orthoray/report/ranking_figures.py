@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -17,8 +18,8 @@ STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "orthoray", "font.family":
 
 def heat_table(ranks: pd.DataFrame) -> Markup:
     """Mean ranks, (candidates, estimators): dark = good."""
-    with _Drawing(1.6 + 0.75 * ranks.shape[1], 0.9 + 0.34 * len(ranks)) as drawing:
-        axes = drawing.figure.add_subplot()
+
+    def draw(axes: Any) -> None:
         values = ranks.to_numpy(dtype=float)
         axes.imshow(values, cmap="Blues_r", aspect="auto", vmin=1, vmax=max(2.0, len(ranks)))
         for (row, column), value in np.ndenumerate(values):
@@ -29,15 +30,17 @@ def heat_table(ranks: pd.DataFrame) -> Markup:
         axes.set_yticks(range(len(ranks)), ranks.index)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    return drawing.svg("Mean rank over targets by estimator; 1 is best.")
+
+    words = "Mean rank over targets by estimator; 1 is best."
+    return _svg(1.6 + 0.75 * ranks.shape[1], 0.9 + 0.34 * len(ranks), words, draw)
 
 
 def bump_chart(scores: pd.DataFrame, estimator: str, labels: list[str], name: str) -> Markup:
     """Rank of every candidate from target to target by one estimator."""
     table = scores[scores["estimator"] == estimator].pivot(index="candidate", columns="target", values="rank")
     targets = list(dict.fromkeys(scores["target"]))
-    with _Drawing(2.6 + 1.3 * len(targets), 0.9 + 0.34 * len(labels)) as drawing:
-        axes = drawing.figure.add_subplot()
+
+    def draw(axes: Any) -> None:
         colours = matplotlib.colormaps["tab10"]
         for place, label in enumerate(labels):
             ranks = table.loc[label, targets].to_numpy(dtype=float)
@@ -50,14 +53,16 @@ def bump_chart(scores: pd.DataFrame, estimator: str, labels: list[str], name: st
         axes.set_ylim(len(labels) + 0.5, 0.5)
         axes.set_ylabel(f"Rank by {name}")
         axes.spines[["top", "right"]].set_visible(False)
-    return drawing.svg(f"Rank by {name}, target by target; lines that cross are backbones that change places.")
+
+    words = f"Rank by {name}, target by target; lines that cross are backbones that change places."
+    return _svg(2.6 + 1.3 * len(targets), 0.9 + 0.34 * len(labels), words, draw)
 
 
 def pareto_plot(primary: pd.DataFrame, scores: pd.DataFrame) -> Markup:
     """Mean rank against the number of parameters; the front is joined."""
     facts = scores.drop_duplicates("candidate").set_index("candidate").loc[primary.index]
-    with _Drawing(6.4, 4.0) as drawing:
-        axes = drawing.figure.add_subplot()
+
+    def draw(axes: Any) -> None:
         size, rank = facts["parameters"].to_numpy(dtype=float) / 1e6, primary["mean_rank"].to_numpy(dtype=float)
         front = primary["pareto"].to_numpy(dtype=bool)
         axes.scatter(size[~front], rank[~front], color="#8b959f", label="beaten at no greater cost")
@@ -71,31 +76,17 @@ def pareto_plot(primary: pd.DataFrame, scores: pd.DataFrame) -> Markup:
         axes.set_ylabel("Mean rank (1 is best, up)")
         axes.legend(frameon=False, loc="best")
         axes.spines[["top", "right"]].set_visible(False)
-    return drawing.svg("Mean rank against size. A backbone on the front has none that is better and no dearer.")
+
+    words = "Mean rank against size. A backbone on the front has none that is better and no dearer."
+    return _svg(6.4, 4.0, words, draw)
 
 
-class _Drawing:
-    """A figure of so many inches; as a context, it becomes SVG at its end."""
-
-    def __init__(self, width: float, height: float) -> None:
-        self.style = matplotlib.rc_context(STYLE)
-        self.style.__enter__()
-        self.figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-        self.text = ""
-
-    def __enter__(self) -> _Drawing:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        try:
-            if problem[0] is None:
-                buffer = io.StringIO()
-                self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-                self.text = buffer.getvalue()
-        finally:
-            self.style.__exit__(None, None, None)
-
-    def svg(self, description: str) -> Markup:
-        """The drawing with a description for those who do not see it."""
-        head = f'<svg role="img" aria-label="{description}"'
-        return Markup(re.sub(r"^.*?<svg", head, self.text, count=1, flags=re.DOTALL))
+def _svg(width: float, height: float, description: str, draw: Callable[[Any], None]) -> Markup:
+    """SVG of so many inches with what ``draw`` puts on its axes, and a description for those who do not see it."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        draw(figure.add_subplot())
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    head = f'<svg role="img" aria-label="{description}"'
+    return Markup(re.sub(r"^.*?<svg", head, buffer.getvalue(), count=1, flags=re.DOTALL))

@@ -40,21 +40,17 @@ class Ready:
         return f"{self.candidate.name} ({RANDOM})" if self.random else self.candidate.name
 
 
-def missing_weights(candidates: Sequence[Candidate]) -> list[str]:
-    """A line for each candidate without weights at hand: what is missing, where it is published, what to set."""
-    lines = []
+def missing_weights(candidates: Sequence[Candidate]) -> dict[str, str]:
+    """By name of each candidate without weights at hand: what is missing, where it is published, what to set."""
+    lines = {}
     for place, candidate in enumerate(candidates):
         if candidate.checkpoint:
             lacking = [n for n in CONTENT_FILES if not storage.exists(storage.join(candidate.checkpoint, n))]
             if lacking:
-                lines.append(
-                    f"{candidate.name}: no checkpoint at {candidate.checkpoint} ({', '.join(lacking)} missing)"
-                )
-            continue
-        if (reason := _reason(candidate)) is None:
-            continue
-        where = f"; published: {candidate.published}" if candidate.published else ""
-        lines.append(f"{candidate.name}: {reason}{where}; set candidates[{place}].weights to your copy of the file")
+                lines[candidate.name] = f"no checkpoint at {candidate.checkpoint} ({', '.join(lacking)} missing)"
+        elif (reason := _reason(candidate)) is not None:
+            where = f"; published: {candidate.published}" if candidate.published else ""
+            lines[candidate.name] = f"{reason}{where}; set candidates[{place}].weights to your copy of the file"
     return lines
 
 
@@ -64,10 +60,10 @@ def _reason(candidate: Candidate) -> str | None:
     if weights is None:
         return f"no weights named for {candidate.backbone}"
     if weights.startswith("timm:"):
-        from orthoray.models.weights.hub import read_tag
+        from orthoray.models.weights.hub import find_tag
 
         try:
-            read_tag(candidate.backbone, weights.removeprefix("timm:"))
+            find_tag(candidate.backbone, weights.removeprefix("timm:"))
         except InputError:
             return f"{weights} of {candidate.backbone} is neither in the cache here nor can be fetched"
         return None
@@ -87,13 +83,26 @@ def prepare(candidate: Candidate, folder: str, random: bool) -> Ready:
     Raises:
         InputError: unknown architecture, or weights of another one.
     """
-    if candidate.checkpoint:
-        backbone, card = load_checkpoint(candidate.checkpoint)
-        return _ready(candidate, candidate.checkpoint, False, backbone, card.img_size, card.provenance.initial_licence)
-    if not all(storage.exists(storage.join(folder, name)) for name in CONTENT_FILES):
+    folder = candidate.checkpoint or folder
+    if not candidate.checkpoint and not all(storage.exists(storage.join(folder, name)) for name in CONTENT_FILES):
         _write(candidate, folder, random)
     backbone, card = load_checkpoint(folder)
-    return _ready(candidate, folder, random, backbone, card.img_size, card.provenance.initial_licence)
+    parameters, flops = size_of(backbone, card.img_size)
+    gflops = None if flops is None else flops / 1e9
+    return Ready(candidate, folder, random, parameters, gflops, card.provenance.initial_licence)
+
+
+def architecture_of(candidate: Candidate) -> Architecture:
+    """The network of a candidate that is no checkpoint."""
+    kwargs = {**size_options(candidate.backbone, candidate.img_size), **candidate.kwargs}
+    return Architecture(name=candidate.backbone, kwargs=kwargs)
+
+
+def size_of(backbone: Any, side: int) -> tuple[int, float | None]:
+    """Parameters, and FLOPs of a forward pass of a ``side`` × ``side`` image (None where no formula is known)."""
+    shape = VitShape.of(backbone)
+    flops = None if shape is None or not shape.patch else shape.forward_flops(side)
+    return sum(parameter.numel() for parameter in backbone.parameters()), flops
 
 
 def _write(candidate: Candidate, folder: str, random: bool) -> None:
@@ -102,23 +111,15 @@ def _write(candidate: Candidate, folder: str, random: bool) -> None:
     import torch
 
     torch.manual_seed(int.from_bytes(hashlib.sha256(candidate.name.encode()).digest()[:4], "big"))
-    kwargs = {**size_options(candidate.backbone, candidate.img_size), **candidate.kwargs}
+    made = architecture_of(candidate)
     ours, source = Normalisation(), None
     if candidate.mean is not None and candidate.std is not None and not random:
         source = SourceNormalisation(mean=candidate.mean, std=candidate.std)
     weights = None if random else candidate.weights
-    backbone, audit = create_audited(candidate.backbone, weights, 1, source_normalisation=source, **kwargs)
+    backbone, audit = create_audited(made.name, weights, 1, source_normalisation=source, **made.kwargs)
     licence = None if audit is None else audit.licence
     provenance = Provenance(initial_weights=weights or RANDOM, initial_licence=licence)
-    architecture = Architecture(name=candidate.backbone, kwargs=kwargs)
-    card = card_for(backbone, architecture, candidate.img_size, ours, provenance)
+    card = card_for(backbone, made, candidate.img_size, ours, provenance)
     save_checkpoint(folder, backbone, card)
     if audit is not None:
         storage.write_bytes(storage.join(folder, "weights.csv"), audit.csv().encode())
-
-
-def _ready(candidate: Candidate, folder: str, random: bool, backbone: Any, side: int, licence: str | None) -> Ready:
-    parameters = sum(parameter.numel() for parameter in backbone.parameters())
-    shape = VitShape.of(backbone)
-    gflops = None if shape is None or not shape.patch else shape.forward_flops(side) / 1e9
-    return Ready(candidate, folder, random, parameters, gflops, licence)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from orthoray import storage
 from orthoray.features.store import read_features
 from orthoray.transferability.checks import ScoreInputError
-from orthoray.transferability.config import Estimator
+from orthoray.transferability.config import Estimator, uses_ped
+from orthoray.transferability.ncti import TERMS
 from orthoray.transferability.score import evaluate
-from orthoray.transferability.targets import Labelled, patients_in_turn
+from orthoray.transferability.targets import Labelled, patient_classes, patients_in_turn
 
 FORMAT = 1
 """Part of every cell's digest; raised when the same input gives other numbers."""
@@ -25,7 +25,7 @@ FORMAT = 1
 RESAMPLED: tuple[Estimator, ...] = ("logme", "hscore")
 """Estimators of the bootstrap: cheap, without chance of their own, and sound with repeated samples."""
 
-KEPT = ("balanced_accuracy", "accuracy", "auroc", "spread", "probability", "rank", "components", "dims", "n_used")
+KEPT = ("balanced_accuracy", "accuracy", "auroc", *TERMS, "components", "dims", "n_used")
 """Details that a cell keeps."""
 
 Rows = npt.NDArray[np.int64]
@@ -55,12 +55,11 @@ class CellJob:
     uri: str
 
 
-def cell_name(label: str, job_facts: dict[str, Any], target: Labelled) -> str:
+def cell_name(name: str, job_facts: dict[str, Any], target: Labelled) -> str:
     """File name of a cell: it changes with everything that its numbers depend on."""
     ids = [target.sample.tolist(), target.patient.tolist(), target.label.tolist(), target.image.tolist()]
     text = json.dumps([FORMAT, job_facts, target.dataset_id, target.task, *ids, target.owner.tolist()], sort_keys=True)
-    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in label)
-    return f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
 
 
 def run_cell(job: CellJob) -> None:
@@ -75,7 +74,7 @@ def cell(job: CellJob) -> dict[str, Any]:
     """All numbers of a cell: ``scores`` of the whole target with flags, ``values`` of its subsets and resamples."""
     features, labels = job.target.features(job.folder), job.target.label
     generic = None
-    if any(name.startswith("ped_") for name in job.columns):
+    if uses_ped(job.columns):
         generic = np.concatenate([read_features(folder, ids) for folder, ids in job.generic]).astype(np.float64)
     found = {
         "samples": len(labels),
@@ -118,7 +117,7 @@ def _score(name: Estimator, features: Any, labels: Any, generic: Any, seed: int)
 
 def _brief(name: Estimator, features: Any, labels: Any, generic: Any, seed: int) -> dict[str, Any]:
     found = _score(name, features, labels, generic, seed)
-    terms = [found["details"].get(key) for key in ("spread", "probability", "rank")] if name == "ncti" else []
+    terms = [found["details"].get(key) for key in TERMS] if name == "ncti" else []
     return {"estimator": name, "value": found["value"], **({"terms": terms} if terms else {})}
 
 
@@ -131,27 +130,15 @@ def subsets(target: Labelled, count: int, share: float, seed: int) -> Iterator[R
 
 
 def resamples(target: Labelled, count: int, seed: int) -> Iterator[Rows]:
-    """Rows of ``count`` bootstrap samples: patients drawn with replacement, each class of patients as often as it is.
-
-    A patient's class is the rarest among its samples, so that no class is lost.
-    """
+    """Rows of ``count`` bootstrap samples: patients drawn with replacement, each class as often as it is."""
     rows_of: dict[Any, list[int]] = {}
     for row, patient in enumerate(target.patient):
         rows_of.setdefault(patient, []).append(row)
-    often = pd.Series(target.label).value_counts().to_dict()
-    strata: dict[int, list[Any]] = {}
-    for patient, rows in sorted(rows_of.items()):
-        rarest = min(target.label[rows].tolist(), key=lambda label: (often[label], label))
-        strata.setdefault(rarest, []).append(patient)
+    strata = patient_classes(target.patient, target.label)
     rng = np.random.default_rng([seed, 7])
     for _ in range(count):
         drawn: list[int] = []
-        for _, patients in sorted(strata.items()):
+        for patients in strata:
             for place in rng.integers(0, len(patients), len(patients)):
                 drawn.extend(rows_of[patients[place]])
         yield np.asarray(drawn, dtype=np.int64)
-
-
-def read_cells(uris: Sequence[str]) -> list[dict[str, Any]]:
-    """Finished cells, in the order asked for."""
-    return [dict(storage.read_json(uri)) for uri in uris]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from orthoray.config import Auto, StrictModel, parse_config, project_folders, read_yaml
 from orthoray.errors import InputError, nearest
-from orthoray.features import Pooling, Precision
+from orthoray.features.settings import FeatureSettings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 LISTS = "jobs/configs/candidates"
@@ -65,16 +66,6 @@ class Target(StrictModel):
     task: str
 
 
-class RankFeatures(StrictModel):
-    """How features are made; ``store`` auto = ``features`` in the run's folder. Studies can share it."""
-
-    store: str | Auto = "auto"
-    pooling: Pooling = "cls+mean"
-    resolution: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
-    precision: Precision = "fp32"
-    batch_size: int = Field(default=64, ge=1)
-
-
 class RankConfig(StrictModel):
     """A ranking of backbones by the transferability of their frozen features.
 
@@ -91,7 +82,7 @@ class RankConfig(StrictModel):
     )
     estimators: list[Estimator] = Field(default=[*PUBLISHED], min_length=1)
     primary: Estimator = Field(default="logme", description="The estimator that the summary's order follows.")
-    features: RankFeatures = RankFeatures()
+    features: FeatureSettings = FeatureSettings()
     max_samples: int = Field(default=5000, ge=10, description="Of a target; above, a stratified sample by patients.")
     subsets: int = Field(default=5, ge=0, le=100, description="Stratified subsets that stability is measured on.")
     subset_share: float = Field(default=0.8, gt=0.0, lt=1.0)
@@ -149,3 +140,8 @@ def _list_file(name: str) -> Path:
         f"candidates={name}: neither a file nor a list in {LISTS}.{nearest(name, known)} "
         f"Lists: {', '.join(known) or 'none'}."
     )
+
+
+def uses_ped(columns: Sequence[str]) -> bool:
+    """Does any of the estimators need generic images?"""
+    return any(name.startswith("ped_") for name in columns)

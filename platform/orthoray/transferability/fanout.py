@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from orthoray import storage
 from orthoray.errors import InputError, RunError
@@ -11,6 +11,8 @@ from orthoray.progress import Progress, say
 from orthoray.transferability.candidates import RANDOM, Ready, prepare
 from orthoray.transferability.cells import CellJob, run_cell
 from orthoray.transferability.config import Candidate
+
+T = TypeVar("T")
 
 
 def prepare_all(candidates: Sequence[Candidate], out: str, random: set[str]) -> list[Ready]:
@@ -23,16 +25,12 @@ def prepare_all(candidates: Sequence[Candidate], out: str, random: set[str]) -> 
     make = ray.remote(num_cpus=1, max_retries=1)(prepare)
     with Progress(len(candidates), "candidates", "backbones") as bar:
         pending: dict[Any, int] = {}
-        found: list[Ready | None] = [None] * len(candidates)
         for place, candidate in enumerate(candidates):
             by = RANDOM.replace(" ", "-") if candidate.name in random else "weights"
             folder = storage.join(out, "candidates", f"{candidate.name}-{by}")
             pending[make.remote(candidate, folder, candidate.name in random)] = place
-        while pending:
-            done, _ = ray.wait(list(pending), num_returns=1)
-            found[pending.pop(done[0])] = _got(done[0])
-            bar.advance(1)
-    return [one for one in found if one is not None]
+        found = {place: _got(done) for place, done in _as_they_end(pending, bar)}
+    return [found[place] for place in range(len(candidates))]
 
 
 def run_cells(todo: Sequence[CellJob], cpus: float, total: int) -> None:
@@ -46,19 +44,27 @@ def run_cells(todo: Sequence[CellJob], cpus: float, total: int) -> None:
     failures = []
     with Progress(len(todo), "scores", "cells") as bar:
         pending = {work.remote(job): job for job in todo}
-        while pending:
-            done, _ = ray.wait(list(pending), num_returns=1)
-            job = pending.pop(done[0])
+        for job, done in _as_they_end(pending, bar):
             try:
-                _got(done[0])
+                _got(done)
             except RunError as error:
                 failures.append(f"{job.target.name}, {job.folder}: {error}")
-            bar.advance(1)
     if failures:
         raise RunError(
             f"{len(failures)} of {len(todo)} cells failed; the first: {failures[0]}. Finished cells are kept: give the "
             "same command again."
         )
+
+
+def _as_they_end(pending: dict[Any, T], bar: Progress) -> Iterator[tuple[T, Any]]:
+    """What stands behind each task, and the task, in the order in which they end."""
+    import ray
+
+    waiting = dict(pending)
+    while waiting:
+        (done,), _ = ray.wait(list(waiting), num_returns=1)
+        bar.advance(1)
+        yield waiting.pop(done), done
 
 
 def _got(reference: Any) -> Any:

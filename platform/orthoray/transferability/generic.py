@@ -44,8 +44,3 @@ def generic_images(config: RankConfig, targets: Sequence[Labelled]) -> Generic:
         mine = [image for where, image in chosen if where == uri]
         parts.append((uri, str(dataset.manifest["dataset_id"]), mine))
     return Generic(parts, "images of all targets" if config.generic == "auto" else config.generic)
-
-
-def uses_ped(columns: Sequence[str]) -> bool:
-    """Does any of the estimators need generic images?"""
-    return any(name.startswith("ped_") for name in columns)

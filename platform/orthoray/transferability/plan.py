@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from orthoray import storage
 from orthoray.data.dataset import Dataset
 from orthoray.errors import InputError, nearest
-from orthoray.models.backbone import create_backbone, size_options
+from orthoray.models.backbone import create_backbone
 from orthoray.models.checkpoint import load_checkpoint
-from orthoray.models.flops import VitShape
 from orthoray.models.peaks import GPU_PEAKS
 from orthoray.progress import heading, say
+from orthoray.transferability.candidates import architecture_of, size_of
 from orthoray.transferability.config import Candidate, RankConfig, candidates_of
 
 ASSUMED_IMAGES = 100_000
@@ -34,29 +33,38 @@ class Need:
     cost: float | None
 
 
-def plan_ranking(config: RankConfig, wishes: dict[str, Any], gpus: int, as_json: bool) -> list[Need]:
+def plan_ranking(
+    config: RankConfig,
+    gpu: str | None = None,
+    gpus: int = 1,
+    mfu: float = 0.4,
+    price: float | None = None,
+    images: int | None = None,
+    as_json: bool = False,
+) -> list[Need]:
     """Print a plan: features of every image by every candidate. Needs no weights, no GPU and no Ray.
 
     Args:
         config: of `orthoray rank`.
-        wishes: of `orthoray plan`: ``gpu`` (default H100), ``mfu``, ``price_gpu_hour``, ``images``.
+        gpu: kind of GPU; None = `DEFAULT_GPU`.
         gpus: that share the work.
+        mfu: share of the peak that is assumed to be reached, 0..1.
+        price: of a GPU-hour, None = not told.
+        images: of all datasets; None = counted, or `ASSUMED_IMAGES` where they are not at hand.
         as_json: print one JSON object.
 
     Raises:
         InputError: an unknown GPU, or an architecture that cannot be made.
     """
-    gpu = str(wishes.get("gpu") or DEFAULT_GPU)
+    gpu = gpu or DEFAULT_GPU
     if gpu not in GPU_PEAKS:
         raise InputError(f"gpu: '{gpu}' is not known.{nearest(gpu, GPU_PEAKS)} Known: {', '.join(GPU_PEAKS)}.")
-    peaks, mfu = GPU_PEAKS[gpu], float(wishes.get("mfu") or 0.4)
+    peaks = GPU_PEAKS[gpu]
     speed = (peaks.bf16 if config.features.precision == "bf16" and peaks.bf16 else peaks.fp32) * mfu
-    images, assumed = _images(config, wishes.get("images"))
-    needs = [
-        _need(candidate, config, images, speed, wishes.get("price_gpu_hour")) for candidate in candidates_of(config)
-    ]
+    count, assumed = _images(config, images)
+    needs = [_need(candidate, config, count, speed, price) for candidate in candidates_of(config)]
     if as_json:
-        say(json.dumps({"gpu": gpu, "mfu": mfu, "images": images, "candidates": [asdict(need) for need in needs]}))
+        say(json.dumps({"gpu": gpu, "mfu": mfu, "images": count, "candidates": [asdict(need) for need in needs]}))
     else:
         _show(needs, f"{gpus} × {gpu}, {config.features.precision}, {mfu:.0%} of the peak", gpus, assumed)
     return needs
@@ -66,7 +74,7 @@ def _images(config: RankConfig, given: int | None) -> tuple[int, list[str]]:
     """All images of all datasets, once; what had to be assumed for it."""
     if given:
         return given, []
-    uris = dict.fromkeys([*(target.dataset for target in config.targets)])
+    uris = dict.fromkeys(target.dataset for target in config.targets)
     if config.generic != "auto":
         uris[config.generic] = None
     there = [uri for uri in uris if storage.exists(storage.join(uri, "manifest.json"))]
@@ -83,14 +91,11 @@ def _need(candidate: Candidate, config: RankConfig, images: int, speed: float, p
         backbone, card = load_checkpoint(candidate.checkpoint)
         side = card.img_size
     else:
-        side = candidate.img_size
-        kwargs = {**size_options(candidate.backbone, side), **candidate.kwargs}
+        made, side = architecture_of(candidate), candidate.img_size
         with torch.device("meta"):
-            backbone = create_backbone(candidate.backbone, **kwargs)
+            backbone = create_backbone(made.name, **made.kwargs)
     side = side if config.features.resolution == "auto" else config.features.resolution
-    shape = VitShape.of(backbone)
-    flops = None if shape is None or not shape.patch else shape.forward_flops(side)
-    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    parameters, flops = size_of(backbone, side)
     hours = None if flops is None else images * flops / speed / 3600
     cost = None if hours is None or price is None else hours * price
     gflops = None if flops is None else flops / 1e9

@@ -15,10 +15,10 @@ from orthoray.features.encoders import EncoderSpec, checkpoint_spec
 from orthoray.features.store import extract_all
 from orthoray.tracking import Tracker
 from orthoray.transferability.candidates import RANDOM, Ready, missing_weights
-from orthoray.transferability.cells import CellJob, cell_name, read_cells
-from orthoray.transferability.config import Candidate, Estimator, RankConfig, candidates_of
+from orthoray.transferability.cells import CellJob, cell_name
+from orthoray.transferability.config import Candidate, Estimator, RankConfig, candidates_of, uses_ped
 from orthoray.transferability.fanout import prepare_all, run_cells
-from orthoray.transferability.generic import Generic, generic_images, uses_ped
+from orthoray.transferability.generic import Generic, generic_images
 from orthoray.transferability.leaderboard import Cells, Leaderboard, leaderboard, records
 from orthoray.transferability.references import held_against, study_results
 from orthoray.transferability.targets import Labelled, labelled
@@ -51,7 +51,7 @@ def run_rank(config: RankConfig) -> str:
         ready = prepare_all(candidates, out, random)
         jobs = _jobs(config, out, ready, targets, generic)
         run_cells([job for job in jobs.values() if not storage.exists(job.uri)], config.cpus, len(jobs))
-        cells: Cells = dict(zip(jobs, read_cells([job.uri for job in jobs.values()]), strict=True))
+        cells: Cells = {place: storage.read_json(job.uri) for place, job in jobs.items()}
         board = leaderboard(ready, targets, cells, config.columns())
         references = held_against(board.scores, *truth, config.columns())
         _write(out, board, references)
@@ -70,22 +70,16 @@ def _require_names(targets: Sequence[Labelled]) -> None:
 
 def _random(candidates: Sequence[Candidate], allowed: bool) -> set[str]:
     """Names of the candidates that run with random weights."""
-    found = set()
-    lines = []
-    for place, candidate in enumerate(candidates):
-        lacking = missing_weights([candidate])
-        if lacking:
-            lines += [line.replace("candidates[0]", f"candidates[{place}]") for line in lacking]
-            found.add(candidate.name)
-    checkpoints = sorted(c.name for c in candidates if c.name in found and c.checkpoint)
-    if lines and (not allowed or checkpoints):
+    lines = missing_weights(candidates)
+    checkpoint_gone = any(candidate.name in lines for candidate in candidates if candidate.checkpoint)
+    if lines and (not allowed or checkpoint_gone):
         raise InputError(
             f"weights of {len(lines)} of {len(candidates)} candidates are not at hand:\n    "
-            + "\n    ".join(lines)
+            + "\n    ".join(f"{name}: {line}" for name, line in lines.items())
             + "\n  Or leave these candidates out, or give --allow-random (allow_random=true) to run architectures with "
             f"random weights, marked '{RANDOM}' in every output."
         )
-    return found
+    return set(lines)
 
 
 def _jobs(

@@ -11,6 +11,7 @@ import pandas as pd
 from orthoray.data.dataset import Dataset
 from orthoray.data.task_cards import task_card
 from orthoray.errors import InputError
+from orthoray.features.aggregate import aggregate
 from orthoray.features.store import read_features
 from orthoray.transferability.config import Target
 
@@ -46,10 +47,7 @@ class Labelled:
 
     def features(self, folder: str) -> npt.NDArray[np.float64]:
         """(N, D) features; of a sample with several images their mean."""
-        rows = read_features(folder, self.image.tolist()).astype(np.float64)
-        total = np.zeros((len(self.sample), rows.shape[1]))
-        np.add.at(total, self.owner, rows)
-        return total / np.bincount(self.owner, minlength=len(self.sample))[:, None]
+        return aggregate(read_features(folder, self.image.tolist()), self.owner, len(self.sample))
 
 
 def labelled(target: Target, most: int, seed: int) -> Labelled:
@@ -98,20 +96,24 @@ def _some(labels: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
 def patients_in_turn(patient: npt.NDArray[np.object_], label: npt.NDArray[np.int64], seed: int) -> list[object]:
     """All patients in a random order whose every beginning has the classes in proportion, as far as may be.
 
-    Patients are shuffled within strata (the rarest class that a patient has) and the strata are merged by their share
+    Patients are shuffled within strata (`patient_classes`) and the strata are merged by their share
     done, so a beginning of k patients holds of every stratum its share of k, within one.
     """
     rng = np.random.default_rng(seed)
-    frequency = pd.Series(label).value_counts()
-    frame = pd.DataFrame({"patient": patient, "label": label})
-    frame["often"] = frame["label"].map(frequency)
-    first = frame.sort_values(["often", "label"], kind="stable").drop_duplicates("patient").sort_values("patient")
     places, ordered = [], []
-    for _, group in first.groupby("label"):
-        members = rng.permutation(group["patient"].to_numpy())
+    for patients in patient_classes(patient, label):
+        members = rng.permutation(np.array(patients, dtype=object))
         ordered.extend(members.tolist())
         places.extend(((np.arange(len(members)) + rng.random()) / len(members)).tolist())
     return [ordered[at] for at in np.argsort(places, kind="stable")]
+
+
+def patient_classes(patient: npt.NDArray[np.object_], label: npt.NDArray[np.int64]) -> list[list[object]]:
+    """The patients, in order, of each class: the rarest that one of their samples has, so that no class is lost."""
+    frame = pd.DataFrame({"patient": patient, "label": label})
+    frame["often"] = frame["label"].map(frame["label"].value_counts())
+    first = frame.sort_values(["often", "label"], kind="stable").drop_duplicates("patient").sort_values("patient")
+    return [group["patient"].tolist() for _, group in first.groupby("label")]
 
 
 def _with_images(dataset: Dataset, target: Target, labels: pd.DataFrame, left_out: dict[str, int]) -> Labelled:

@@ -11,8 +11,8 @@ import pandas as pd
 from orthoray import storage
 from orthoray.progress import heading, outputs, say
 from orthoray.transferability.candidates import RANDOM, Ready
-from orthoray.transferability.config import Candidate, RankConfig
-from orthoray.transferability.generic import Generic, uses_ped
+from orthoray.transferability.config import Candidate, RankConfig, uses_ped
+from orthoray.transferability.generic import Generic
 from orthoray.transferability.leaderboard import Leaderboard, records
 from orthoray.transferability.targets import Labelled
 

@@ -19,18 +19,26 @@ def read_tag(architecture: str, tag: str) -> Source:
         InputError: no such tag, or the file is neither in the cache nor can be fetched; says what to download and where
             to put it.
     """
+    path, settings = find_tag(architecture, tag)
+    origin = f"timm:{settings.tag} ({settings.hf_hub_id or settings.url})"
+    return Source(read_weights(path), origin, {"architecture": architecture}, settings.license)
+
+
+def find_tag(architecture: str, tag: str) -> tuple[str, Any]:
+    """Where the file of a tag is, on this machine once it is fetched from the Hub, and timm's settings of the tag.
+
+    Raises:
+        InputError: as `read_tag`.
+    """
     tag = tag.removeprefix(f"{architecture}.")
     settings = _settings(architecture, tag)
     repository, address = settings.hf_hub_id, settings.url
     if repository:
         names = [settings.hf_hub_filename] if settings.hf_hub_filename else list(FILES[:2])
-        path = _fetch(architecture, str(repository), names)
-    elif address:
-        path = str(address)
-    else:
-        raise InputError(f"timm:{tag}: timm publishes no weights for {architecture} under this tag.")
-    origin = f"timm:{settings.tag} ({repository or address})"
-    return Source(read_weights(str(path)), origin, {"architecture": architecture}, settings.license)
+        return str(_fetch(architecture, str(repository), names)), settings
+    if address:
+        return str(address), settings
+    raise InputError(f"timm:{tag}: timm publishes no weights for {architecture} under this tag.")
 
 
 def _settings(architecture: str, tag: str) -> Any:

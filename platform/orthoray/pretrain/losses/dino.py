@@ -82,9 +82,7 @@ def dino_loss(
     """
     teacher = by_view(targets, n_global)
     student = by_view(torch.log_softmax(full(scores) / temperature, dim=-1), n_views)
-    seen, unseen = torch.split(
-        student, [n_global, n_views - n_global]
-    )  # whose gradients are one array: slices' are two
+    seen, unseen = torch.split(student, [n_global, n_views - n_global])  # one gradient, where a slice's is another
     same = (teacher * seen).sum()
     every = (teacher.sum(dim=0) * (seen.sum(dim=0) + unseen.sum(dim=0))).sum()
     return (same - every) / (n_global * (n_views - 1) * teacher.shape[1])

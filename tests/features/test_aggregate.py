@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from orthoray.errors import RunError
-from orthoray.evaluation.aggregate import aggregate
+from orthoray.features.aggregate import aggregate
 
 
 @pytest.mark.parametrize(("how", "reference"), [("mean", np.mean), ("max", np.max)])
