@@ -26,7 +26,7 @@ VERSION = "lightly-train[timm]==0.18.0"
 WANTED = {"32-true": 1.5, "bf16-mixed": 1.1}
 FILMS = Path(__file__).parents[2] / "shared" / "data" / "knee-xray-kl" / "train"
 
-THEIRS = """
+PRELUDE = """
 import sys, time
 try:
     import torchvision
@@ -39,6 +39,17 @@ except RuntimeError:  # built for another torch; only its declarations are neede
 import lightly_train
 from pytorch_lightning import Callback, Trainer
 
+def with_callback(callback):
+    made = Trainer.__init__
+    def changed(self, *rest, callbacks=None, **options):
+        made(self, *rest, callbacks=[*(callbacks or []), callback], **options)
+    Trainer.__init__ = changed
+"""
+"""Imports in the other environment, and a way to look on: lightly-train takes no callbacks of one's own."""
+
+THEIRS = (
+    PRELUDE
+    + """
 data, out, model, precision, steps, skip, batch = sys.argv[1:4] + [sys.argv[4]] + [int(n) for n in sys.argv[5:8]]
 
 class Clock(Callback):
@@ -50,11 +61,7 @@ class Clock(Callback):
             print("rate", (steps - skip) * batch / (time.perf_counter() - self.begin))
             trainer.should_stop = True
 
-made = Trainer.__init__
-def with_clock(self, *rest, callbacks=None, **options):
-    made(self, *rest, callbacks=[*(callbacks or []), Clock()], **options)
-Trainer.__init__ = with_clock
-
+with_callback(Clock())
 lightly_train.pretrain(
     out=out, data=data, model=model, method="dino", epochs=1000, batch_size=batch, precision=precision,
     accelerator="cpu", devices=1, num_workers=int(sys.argv[8]), overwrite=True, loggers={"tensorboard": None},
@@ -63,6 +70,7 @@ lightly_train.pretrain(
     trainer_args={"max_steps": steps, "max_epochs": -1},
 )
 """
+)
 """Run in the other environment: prints images per second between two steps."""
 
 LOADERS = (0, 1)

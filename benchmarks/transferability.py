@@ -23,6 +23,7 @@ from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
+import common
 from orthoray.transferability import evaluate, score
 
 ROUNDS = 5
@@ -189,6 +190,7 @@ def main() -> None:
         score("parc", x, y)
         print(peak_mib() - before)
         return
+    common.own_kernels()
     x, y = data()
     generic = data(2000)[0] * 1.1
     pairs: dict[str, tuple[Callable[[], float], Callable[[], float], float]] = {

@@ -1,6 +1,9 @@
-"""Three nodes on this machine, one of which is lost with a worker on it."""
+"""Three nodes on this machine, one of which is lost, or is told that it will be taken away, with a worker on it."""
 
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 from tests.pretrain.commands import Command, committed, psutil, run, same, weights
@@ -61,6 +64,43 @@ def test_a_lost_node_is_replaced_and_the_run_goes_on_identically(cluster, folder
     for name in ("step", "images_seen", "loss", "lr", "teacher_entropy", "feature_std"):
         assert [row[name] for row in history] == [row[name] for row in undisturbed], name
     assert same(weights(out / "checkpoint"), weights(calm / "checkpoint"))
+
+
+def announce(cluster, node):
+    """Tell Ray that a node will be taken away, as a provider of spot machines does."""
+    notice = (
+        "--reason",
+        "DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message",
+        "spot",
+        "--deadline-remaining-seconds",
+        "3600",
+    )
+    script = "from ray.scripts.scripts import main; main()"
+    command = [sys.executable, "-c", script, "drain-node", "--address", cluster.address, "--node-id", node.node_id]
+    done = subprocess.run([*command, *notice], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_node_s_notice_saves_the_state_and_the_run_goes_on_from_that_very_step(cluster, folder):
+    out = folder / "noticed"
+    endless = ("steps=50000", "checkpoint.every_steps=50000", "log_every_seconds=0.05")
+    with Command(folder, *TWO, *endless, "out=noticed") as command:
+        command.until(lambda: (out / "history.jsonl").is_file() and read_history(str(out)), "first row")
+        assert committed(out) == 0
+        node, processes = with_a_worker(cluster)
+        announce(cluster, node)
+        saved = command.until(lambda: committed(out), "state on notice")
+        cluster.add_node(num_cpus=1)
+        for item in processes:
+            item.kill()
+        cluster.remove_node(node, allow_graceful=False)
+        (first,) = command.until(lambda: re.findall(r"going on at step (\d+)", command.shown), "second start")
+        assert int(first) == saved
+        command.until(lambda: read_history(str(out))[-1]["step"] > saved, "row after it")
+        command.process.send_signal(signal.SIGTERM)
+        assert command.finish() == 1, command.shown
+    assert committed(out) > saved
 
 
 @pytest.mark.parametrize("cluster", [2], indirect=True)  # the head has none to spare for a worker, but for the feed

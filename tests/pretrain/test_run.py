@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from tests.pretrain.commands import EVERY, STEPS, Command, committed, contents, mlflow_run, run, same, weights
+from tests.pretrain.labelled import write_labelled
 
 from orthoray.config import load_config
 from orthoray.errors import InputError
 from orthoray.models import create_backbone, load_checkpoint
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.monitor import read_history
+from orthoray.pretrain.probe_runner import read_probes
 from orthoray.pretrain.run import pretrain
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -157,6 +159,21 @@ def test_two_workers_and_an_end_before_the_final_folder(folder):
     assert same(weights(out / "checkpoint"), final)
     assert json.loads((out / "run.json").read_text())["status"] == "finished"
     assert [row["step"] for row in read_history(str(out))][-1] == 12
+
+
+def test_the_best_checkpoint_by_the_probes_is_kept_and_told(folder):
+    labelled = write_labelled(folder / "labelled", patients=12)
+    probes = ("every_steps=6", f"datasets=[{labelled}]", "folds=3", "resamples=50", "cpus=0", "wait_seconds=600")
+    status, shown = run(folder, "config.yaml", "out=probed", "steps=18", *(f"probes.{item}" for item in probes))
+    assert status == 0, shown
+    out = folder / "probed"
+    means = {row["step"]: row["value"] for row in read_probes(str(out)) if row["task"] == "all"}
+    assert list(means) == [0, 6, 12, 18]
+    best = max(means, key=means.__getitem__)
+    assert f"best by the probes: step {best}, linear {means[best]:.3f}, mean over the tasks" in shown
+    assert re.search(rf"best +{out}/best", shown)
+    assert load_checkpoint(f"{out}/best")[1].provenance.steps == best
+    assert load_checkpoint(f"{out}/checkpoint")[1].provenance.steps == 18
 
 
 def test_impossible_runs_are_refused_and_nothing_is_written(folder, config_of, tmp_path):

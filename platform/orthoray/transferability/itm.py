@@ -28,23 +28,26 @@ class _Model:
         self.parts = _views(self.slopes, [value.shape for value in drawn])
 
     def forward(self, x: Matrix, target: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-        """Embedding, its norms, evolved embedding and logits; labels enter through ``target`` by construction."""
-        raw = x @ self.values[0].T + self.values[1]
-        norm = np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
+        """Embedding, its norms, evolved embedding and logits; labels enter through ``target`` by construction.
+
+        All but ``x`` (B, D) are (C, B), the norms (B,): sums over few classes are then sums of long rows.
+        """
+        raw = self.values[0] @ x.T + self.values[1][:, None]
+        norm = np.maximum(np.sqrt(np.square(raw).sum(axis=0)), 1e-12)
         unit = raw / norm
-        evolved = unit - ETA / len(x) * (unit @ (unit.T @ (unit - target)))
-        return unit, norm, evolved, evolved @ self.values[2].T + self.values[3]
+        evolved = unit - (ETA / len(x)) * (((unit - target) @ unit.T) @ unit)
+        return unit, norm, evolved, self.values[2] @ evolved + self.values[3][:, None]
 
     def step(self, x: Matrix, target: Matrix, number: int) -> None:
         """One optimisation step of cross-entropy; the kernel is held fixed in the gradient."""
         unit, norm, evolved, logits = self.forward(x, target)
-        error = (softmax(logits, axis=1) - target) / len(x)
-        back = error @ self.values[2]
-        back = back - ETA / len(x) * (unit @ (unit.T @ back))
-        back = (back - unit * (back * unit).sum(axis=1, keepdims=True)) / norm
-        np.matmul(back.T, x, out=self.parts[0])
-        np.matmul(error.T, evolved, out=self.parts[2])
-        self.parts[1][:], self.parts[3][:] = back.sum(axis=0), error.sum(axis=0)
+        error = (softmax(logits, axis=0) - target) / len(x)
+        back = self.values[2].T @ error
+        back -= (ETA / len(x)) * ((back @ unit.T) @ unit)
+        back = (back - unit * (back * unit).sum(axis=0)) / norm
+        np.matmul(back, x, out=self.parts[0])
+        np.matmul(error, evolved.T, out=self.parts[2])
+        self.parts[1][:], self.parts[3][:] = back.sum(axis=1), error.sum(axis=1)
         rate = RATE * (1 - number / DECAY_STEPS)
         bias = [1 - beta ** (number + 1) for beta in BETAS]
         self.flat *= 1 - rate * WEIGHT_DECAY
@@ -92,7 +95,7 @@ def _one(x: Matrix, sample: Sample, seed: int, parity: Parity) -> tuple[float, f
             batches = iter(np.split(rng.permutation(training), range(BATCH, len(training), BATCH)))
             rows = next(batches)
         batch = np.take(x, rows, axis=0, out=room[: len(rows)], mode="clip")
-        model.step(batch, targets[sample.y[rows]], number)
+        model.step(batch, targets[:, sample.y[rows]], number)
         if (number + 1) % CHECK == 0:
             best = max(best, _accuracy(model, x, sample.y, targets, validation, parity))
     return best
@@ -105,6 +108,6 @@ def _accuracy(
     cuts = list(range(BATCH, len(rows), BATCH))
     if parity == "corrected" and cuts and len(rows) - cuts[-1] < LEAST_BATCH:
         cuts.pop()
-    parts = [model.forward(x[part], targets[y[part]])[3].argmax(axis=1) for part in np.split(rows, cuts)]
+    parts = [model.forward(x[part], targets[:, y[part]])[3].argmax(axis=0) for part in np.split(rows, cuts)]
     right = np.concatenate(parts) == y[rows]
     return float(right.mean()), float(np.mean([right[y[rows] == c].mean() for c in np.unique(y[rows])]))
