@@ -71,14 +71,15 @@ def check_features(features: Any, what: str = "features") -> Matrix:
     if raw.dtype.kind not in "fiub":
         raise ScoreInputError(f"{what} must be real numbers, not {raw.dtype}: convert them to float first.")
     view = raw.astype(np.float64, copy=False).view()
-    if not np.isfinite(view).all():
+    low, high = view.min(axis=0), view.max(axis=0)  # NaN and infinity show in one of them
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
         rows = np.flatnonzero(~np.isfinite(view).all(axis=1))
         raise ScoreInputError(
             f"{what} hold NaN or infinite values in {len(rows)} of {len(view)} rows (the first is row {rows[0]}): "
             "remove these samples, or extract the features again with higher precision."
         )
-    if np.abs(view).max() > 1e100:
-        raise ScoreInputError(f"{what} reach {np.abs(view).max():.1g}, whose squares overflow: divide them first.")
+    if (most := max(-low.min(), high.max())) > 1e100:
+        raise ScoreInputError(f"{what} reach {most:.1g}, whose squares overflow: divide them first.")
     view.flags.writeable = False
     return view
 
@@ -101,7 +102,7 @@ def check(features: Any, labels: Any) -> Sample:
     names, y, counts = np.unique(raw, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise ScoreInputError(f"all {len(x)} samples have the label {names[0]!r}: at least two classes are needed.")
-    constant = np.ptp(x, axis=0) == 0
+    constant = (x == x[0]).all(axis=0)
     if constant.all():
         raise ScoreInputError(
             "every feature column is constant: the backbone tells no samples apart, check its output."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 
 from orthoray.transferability.checks import Matrix, Outcome, Parity, Sample
 
@@ -18,7 +17,7 @@ def logme(sample: Sample, *, seed: int = 0, parity: Parity = "corrected") -> Out
     ``parity="reference"`` leaves out the (D - k) ln(alpha) of the published default path for N < D, and never rescales.
     """
     x = sample.x
-    rms = float(np.sqrt(np.mean(np.square(x))))
+    rms = float(np.linalg.norm(x) / np.sqrt(x.size))
     rescaled = parity == "corrected" and not SAFE_RMS[0] <= rms <= SAFE_RMS[1]
     sigma, z = _spectrum(x / rms if rescaled else x, sample)
     n, d = x.shape
@@ -35,12 +34,12 @@ def _spectrum(x: Matrix, sample: Sample) -> tuple[Matrix, Matrix]:
     """Squared singular values (k,) and (k, C) squared projections of the class indicators on the left vectors."""
     onehot = np.eye(sample.classes)[sample.y]
     if len(x) >= x.shape[1]:
-        values, vectors = scipy.linalg.eigh(x.T @ x, overwrite_a=True, check_finite=False, driver="evd")
+        values, vectors = np.linalg.eigh(x.T @ x)
         sigma = np.maximum(values, 0.0)
         products = np.square(vectors.T @ (x.T @ onehot))
         kept = sigma > sigma[-1] * np.finfo(float).eps
         return sigma, np.where(kept[:, None], products / np.where(kept, sigma, 1.0)[:, None], 0.0)
-    values, vectors = scipy.linalg.eigh(x @ x.T, overwrite_a=True, check_finite=False, driver="evd")
+    values, vectors = np.linalg.eigh(x @ x.T)
     return np.maximum(values, 0.0), np.square(vectors.T @ onehot)
 
 

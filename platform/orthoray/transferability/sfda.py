@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import scipy.linalg
 from scipy.special import softmax
 
 from orthoray.transferability.checks import Matrix, Outcome, Parity, Sample, ScoreInputError
@@ -17,7 +16,7 @@ def sfda(sample: Sample, *, seed: int = 0, parity: Parity = "corrected") -> Outc
     """Mean probability in 0..1; flagged ``saturated`` above 0.9999 or for N < 2D, where random labels reach 1 too.
 
     All eigenvectors of the published generalised eigenproblem enter, so the between-class scatter drops out and a
-    Cholesky factor of the within-class scatter gives the same value.
+    linear system with the within-class scatter gives the same value.
     """
     means, scatter = _moments(sample)
     if np.trace(scatter) <= 0:
@@ -66,9 +65,13 @@ def _posterior(sample: Sample, means: Matrix, scatter: Matrix, shrinkage: float)
 
 
 def _solve(matrix: Matrix, right: Matrix) -> Matrix:
-    """Cholesky; where rounding makes the matrix indefinite, its eigenvalues are floored instead."""
+    """Linear systems; where rounding makes the matrix indefinite, its eigenvalues are floored instead.
+
+    All by numpy, whose threads have just formed the matrix: those of SciPy's BLAS would have to compete with them.
+    """
     try:
-        return np.asarray(scipy.linalg.solve(matrix, right, assume_a="pos", check_finite=False))
+        np.linalg.cholesky(matrix)  # raises if it is indefinite
+        return np.asarray(np.linalg.solve(matrix, right))
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(matrix)
         floor = LEAST_SHRINKAGE * np.trace(matrix) / len(matrix)
