@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from orthoray import cli
+from orthoray.cli.remote import take_address
 from orthoray.errors import InputError, RunError, nearest
 
 
@@ -96,11 +97,11 @@ def test_errors_from_ray_tasks_show_the_cause_only(monkeypatch, capsys):
 
 
 def test_address_is_taken_on_either_side_of_the_command():
-    assert cli._take_address(["CONFIG", "--address", "http://h:1", "seed=1"], None) == (
+    assert take_address(["CONFIG", "--address", "http://h:1", "seed=1"], None) == (
         ["CONFIG", "seed=1"],
         "http://h:1",
     )
-    assert cli._take_address(["--address=http://h:2"], "x") == ([], "http://h:2")
+    assert take_address(["--address=http://h:2"], "x") == ([], "http://h:2")
 
 
 def test_nearest_says_nothing_when_nothing_is_near():

@@ -179,7 +179,7 @@ def test_another_working_dir_gets_the_package_too_but_no_hidden_files(tmp_path):
     target.mkdir()
     upload.stage(target, str(folder), {})
     assert (target / "sub" / "a.txt").is_file()
-    assert (target / "platform" / "orthoray" / "cli.py").is_file()
+    assert (target / "platform" / "orthoray" / "cli" / "remote.py").is_file()
     assert not (target / ".token").exists()
     with pytest.raises(InputError, match="no such folder"):
         upload.stage(target, str(tmp_path / "absent"), {})

@@ -1,0 +1,70 @@
+"""Commands that judge backbones: rank, study, report."""
+
+from __future__ import annotations
+
+import click
+
+from orthoray.cli.group import config_options, settings_of
+
+
+@click.command()
+@config_options
+@click.option("--allow-random", is_flag=True, help="Candidates without weights run with random ones, marked as such.")
+def rank(config: str | None, overrides: tuple[str, ...], keys: bool, allow_random: bool) -> None:
+    """Rank backbones by the transferability of their frozen features.
+
+    Six published estimators and a seventh, three sanity columns, agreement, stability, and a page to look at.
+
+    A (backbone, dataset) cell that has its scores is not computed again. Without weights at hand the command
+    says which are missing, where each is published, and what to set.
+
+    \b
+    Example:
+      orthoray rank rank_paper --allow-random
+    """
+    from orthoray.transferability.config import RankConfig
+
+    overrides = (*overrides, "allow_random=true") if allow_random else overrides
+    settings = settings_of(RankConfig, config, overrides, keys)
+    if settings is not None:
+        from orthoray.report.ranking import build_ranking
+        from orthoray.transferability.rank import run_rank as run
+
+        build_ranking(run(settings))
+
+
+@click.command()
+@config_options
+def study(config: str | None, overrides: tuple[str, ...], keys: bool) -> None:
+    """Evaluate models on labelled tasks.
+
+    Patient-grouped folds, linear probe with inner selection, out-of-fold predictions, baselines.
+
+    A row (model, task, protocol, fraction, seed, fold) that has its result is not run again.
+
+    \b
+    Example:
+      orthoray study study_knee_xray_kl out=runs/knee/study
+    """
+    from orthoray.evaluation.config import StudyConfig
+
+    settings = settings_of(StudyConfig, config, overrides, keys)
+    if settings is not None:
+        from orthoray.evaluation.study import run_study as run
+
+        run(settings)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--out", default=None, help="Folder for report.html (default: RUN).")
+def report(run: str, out: str | None) -> None:
+    """Draw one self-contained HTML page.
+
+    RUN is the folder of a downstream study (`orthoray study`).
+    """
+    from orthoray.progress import outputs
+    from orthoray.report.build import build_report
+
+    page = build_report(run, out)
+    outputs({"report": str(page)}, next_step="open it in a browser; it needs no network")
