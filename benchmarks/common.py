@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +64,17 @@ def scratch() -> Iterator[str]:
     """A folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="orthoray-bench-") as folder:
         yield folder
+
+
+def history_from(run: str, step: int) -> list[dict[str, Any]]:
+    """The rows of a run's history from a step on."""
+    rows = [json.loads(line) for line in Path(run, "history.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["step"] >= step]
+
+
+def rate_of(rows: Sequence[dict[str, Any]]) -> float:
+    """Images per second between the first and the last row of a history."""
+    return float((rows[-1]["images_seen"] - rows[0]["images_seen"]) / (rows[-1]["seconds"] - rows[0]["seconds"]))
 
 
 def own_kernels() -> None:

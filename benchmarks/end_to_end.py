@@ -6,7 +6,6 @@ time in which a worker waited for its batch is told too.
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -57,11 +56,9 @@ def measured(folder: str, kind: str, number: int) -> tuple[float, float]:
     done = subprocess.run([sys.executable, __file__, kind, str(file)], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{kind} failed:\n{done.stdout}{done.stderr}")
-    rows = [json.loads(line) for line in Path(config.out, "history.jsonl").read_text().splitlines()]
-    first = next(number for number, row in enumerate(rows) if row["step"] >= SKIP)
-    seconds = rows[-1]["seconds"] - rows[first]["seconds"]
-    waited = sum(row["data_wait"] * (row["seconds"] - last["seconds"]) for last, row in pairwise(rows[first:]))
-    return (rows[-1]["images_seen"] - rows[first]["images_seen"]) / seconds, waited / seconds
+    rows = common.history_from(config.out, SKIP)
+    waited = sum(row["data_wait"] * (row["seconds"] - last["seconds"]) for last, row in pairwise(rows))
+    return common.rate_of(rows), waited / (rows[-1]["seconds"] - rows[0]["seconds"])
 
 
 def one_run(kind: str, file: str) -> None:

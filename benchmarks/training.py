@@ -6,7 +6,6 @@ cropping; Ray does these beside the training.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -69,10 +68,7 @@ def ray_rate(folder: str, number: int, backbone: str = "vit_tiny_patch16_224", h
     file = Path(folder, "pretrain.yaml")
     file.write_text(to_yaml(config))
     run("-m", "orthoray.cli", "pretrain", str(file))
-    rows = [json.loads(line) for line in Path(config.out, "history.jsonl").read_text().splitlines()]
-    first = next(row for row in rows if row["step"] >= SKIP)
-    last = rows[-1]
-    return float((last["images_seen"] - first["images_seen"]) / (last["seconds"] - first["seconds"]))
+    return common.rate_of(common.history_from(config.out, SKIP))
 
 
 def run(*arguments: str) -> str:

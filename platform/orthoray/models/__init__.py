@@ -3,7 +3,7 @@
 from orthoray.models.attention import attention_map
 from orthoray.models.backbone import Start, create_backbone
 from orthoray.models.checkpoint import CheckpointCard, Provenance, load_checkpoint, save_checkpoint
-from orthoray.models.features import Normalisation, forward_tokens, normalise
+from orthoray.models.features import Normalisation, forward_tokens, normalise, patch_size_of
 from orthoray.models.timm_import import import_timm
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "import_timm",
     "load_checkpoint",
     "normalise",
+    "patch_size_of",
     "save_checkpoint",
 ]

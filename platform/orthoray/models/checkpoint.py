@@ -11,7 +11,7 @@ from orthoray import __version__, storage
 from orthoray.config import StrictModel
 from orthoray.errors import InputError
 from orthoray.models.backbone import create_backbone
-from orthoray.models.features import Normalisation
+from orthoray.models.features import Normalisation, patch_size_of
 from orthoray.models.rope import Rope, rope_of
 
 if TYPE_CHECKING:
@@ -57,11 +57,10 @@ def card_for(
 ) -> CheckpointCard:
     """Fill a card from a timm backbone."""
     registers = getattr(backbone, "reg_token", None)
-    patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", (0, 0))
     return CheckpointCard(
         architecture=architecture.model_copy(update={"rope": rope_of(backbone)}),
         img_size=img_size,
-        patch_size=int(patch[0]),
+        patch_size=patch_size_of(backbone),
         feature_dim=int(backbone.num_features),  # type: ignore[arg-type]
         num_register_tokens=0 if registers is None else int(registers.shape[1]),
         normalisation=normalisation,

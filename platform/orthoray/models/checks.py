@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from orthoray.errors import InputError
-from orthoray.models.features import forward_tokens
+from orthoray.models.features import forward_tokens, patch_size_of
 
 POSITION_REQUIRED = 1e-3
 """Relative change of the class token under which a network counts as blind to positions."""
@@ -128,10 +128,8 @@ def same_features(model: nn.Module, source_forward: Forward, inputs: torch.Tenso
 
 
 def _patch(model: nn.Module) -> int:
-    size = getattr(getattr(model, "patch_embed", None), "patch_size", None)
-    if size is not None:
-        return int(size[0])
-    return max(int(level["reduction"]) for level in model.feature_info)  # type: ignore[union-attr]
+    reductions = getattr(model, "feature_info", ())
+    return patch_size_of(model) or max(int(level["reduction"]) for level in reductions)
 
 
 def _side(model: nn.Module) -> int:

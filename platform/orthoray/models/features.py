@@ -45,6 +45,12 @@ def normalise(images: torch.Tensor, normalisation: Normalisation | Any) -> torch
     return (x - mean).div_(std + rule.floor)
 
 
+def patch_size_of(backbone: nn.Module) -> int:
+    """Side of a patch in pixels; 0 for a network without patches."""
+    patch: Any = getattr(getattr(backbone, "patch_embed", None), "patch_size", (0,))
+    return int(patch[0])
+
+
 def forward_tokens(backbone: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Class token and patch tokens after the final norm.
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from orthoray.models.features import patch_size_of
 from orthoray.pretrain.advice import advise
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.costs import StepFlops, StepShape
@@ -75,7 +76,7 @@ def estimate(config: PretrainConfig, wishes: Wishes) -> Estimate:
     if wishes.gpu is None and not torch.cuda.is_available():
         devices.append(plan.on_processors())
     everything, learning = _count(config, backbone)
-    patch = int(getattr(getattr(backbone, "patch_embed", None), "patch_size", (0,))[0])
+    patch = patch_size_of(backbone)
     return Estimate(
         backbone=config.model.backbone,
         parameters=everything,

@@ -12,7 +12,7 @@ from torch import nn
 from orthoray.errors import InputError
 from orthoray.models.adapters import apply_adapter
 from orthoray.models.checks import position_sensitivity
-from orthoray.models.features import forward_tokens
+from orthoray.models.features import forward_tokens, patch_size_of
 from orthoray.models.plain_attention import prefer_plain_attention
 from orthoray.models.precision import Precision
 from orthoray.pretrain.accumulation import accumulate, batch_term, joint_gradients, parts_of_batch, take
@@ -212,11 +212,11 @@ class Learner:
         centred = self.config.teacher.centring == "centre"
         row = self.watch.row(self.objective.centres["views"].value if centred else None)
         row |= {f"grad_norm_{part}": float(norm) for part, norm in self.norms.items()}
-        patch: Any = getattr(getattr(self.teacher.backbone, "patch_embed", None), "patch_size", None)
+        patch = patch_size_of(self.teacher.backbone)
         whole = self.plan.strategy != "fsdp2"  # a part of a sharded network cannot be called by itself
-        if views is not None and patch is not None and whole:
+        if views is not None and patch and whole:
             draw = torch.Generator().manual_seed(self.config.seed)
-            found = position_sensitivity(self.teacher.backbone, views[:8], int(patch[0]), draw)
+            found = position_sensitivity(self.teacher.backbone, views[:8], patch, draw)
             row["position_sensitivity"] = float(found)
         return row
 
@@ -276,10 +276,10 @@ def _network(config: PretrainConfig, backbone: nn.Module) -> Network:
 
 def _choose_attention(config: PretrainConfig, backbone: nn.Module, device: torch.device, precision: Precision) -> None:
     """For the largest pass of a step, which is that of the global crops."""
-    patch: Any = getattr(getattr(backbone, "patch_embed", None), "patch_size", None)
-    if patch is None:
+    patch = patch_size_of(backbone)
+    if not patch:
         return
-    tokens = (config.crops.global_size // int(patch[0])) ** 2 + int(getattr(backbone, "num_prefix_tokens", 0))
+    tokens = (config.crops.global_size // patch) ** 2 + int(getattr(backbone, "num_prefix_tokens", 0))
     images = config.crops.n_global * config.batch_size // (world() * config.parallel.accumulate)
     prefer_plain_attention(backbone, device, precision, images, tokens)
 

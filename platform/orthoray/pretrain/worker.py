@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from orthoray.errors import OrthoRayError, RunError
 from orthoray.models.checkpoint import load_checkpoint
+from orthoray.models.features import patch_size_of
 from orthoray.models.precision import Precision, resolve_precision
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.divergence import Recent, divergence, is_sound
@@ -182,8 +183,7 @@ def _masks(config: PretrainConfig, learner: Learner, step: int, share: Share) ->
     ibot = config.losses.ibot
     if ibot.weight == 0.0:
         return None
-    patch: Any = learner.network.backbone.get_submodule("patch_embed").patch_size
-    side = config.crops.global_size // int(patch[0])
+    side = config.crops.global_size // patch_size_of(learner.network.backbone)
     random = np.random.default_rng((config.seed, step, share.rank))
     count = config.crops.n_global * share.batch // share.world
     return block_masks(count, (side, side), ibot.probability, ibot.ratios, random)
