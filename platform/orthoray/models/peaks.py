@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
+
+from orthoray.errors import InputError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +41,14 @@ GPU_PEAKS = {
 }
 """By the words of the driver's name, from NVIDIA's data sheets of these products, without sparsity; SXM parts where
 nothing else is said. Data sheets that print figures with sparsity alone (H100, H200, L4) are halved."""
+
+
+def known_gpu(wanted: str, known: Collection[str] = GPU_PEAKS) -> str:
+    """The name of a kind of GPU as it is known here, whatever its case; InputError with the nearest one otherwise."""
+    found = next((name for name in known if name.lower() == wanted.lower()), None)
+    if found is None:
+        raise InputError(f"--gpu {wanted}: not known.{nearest(wanted, known)} Known: {', '.join(known)}.")
+    return found
 
 
 def gpu_peak(name: str, unit: str) -> float:

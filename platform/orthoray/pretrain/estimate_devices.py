@@ -10,8 +10,7 @@ import torch
 from pydantic import Field
 
 from orthoray.config import Auto, StrictModel
-from orthoray.errors import InputError, nearest
-from orthoray.models.peaks import GPU_PEAKS, peak_flops
+from orthoray.models.peaks import GPU_PEAKS, known_gpu, peak_flops
 from orthoray.models.precision import resolve_precision
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.estimate_data import DataFacts
@@ -146,9 +145,4 @@ class Work:
 
 def gpu_names(wanted: str | None) -> list[str]:
     """The GPU that is asked for, or all; InputError for an unknown one."""
-    if wanted is None:
-        return list(GPU_MEMORY)
-    names = {name.lower(): name for name in GPU_MEMORY}
-    if wanted.lower() not in names:
-        raise InputError(f"--gpu {wanted}: not known.{nearest(wanted, GPU_MEMORY)} Known: {', '.join(GPU_MEMORY)}.")
-    return [names[wanted.lower()]]
+    return list(GPU_MEMORY) if wanted is None else [known_gpu(wanted, GPU_MEMORY)]

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 
 from orthoray import storage
 from orthoray.data.dataset import Dataset
-from orthoray.errors import InputError, nearest
 from orthoray.models.backbone import create_backbone
 from orthoray.models.checkpoint import load_checkpoint
-from orthoray.models.peaks import GPU_PEAKS
+from orthoray.models.peaks import GPU_PEAKS, known_gpu
 from orthoray.progress import heading, say
 from orthoray.transferability.candidates import architecture_of, size_of
 from orthoray.transferability.config import Candidate, RankConfig, candidates_of
@@ -56,9 +55,7 @@ def plan_ranking(
     Raises:
         InputError: an unknown GPU, or an architecture that cannot be made.
     """
-    gpu = gpu or DEFAULT_GPU
-    if gpu not in GPU_PEAKS:
-        raise InputError(f"gpu: '{gpu}' is not known.{nearest(gpu, GPU_PEAKS)} Known: {', '.join(GPU_PEAKS)}.")
+    gpu = known_gpu(gpu or DEFAULT_GPU)
     peaks = GPU_PEAKS[gpu]
     speed = (peaks.bf16 if config.features.precision == "bf16" and peaks.bf16 else peaks.fp32) * mfu
     count, assumed = _images(config, images)
