@@ -1,0 +1,82 @@
+"""Linear-probe curves over images and over minutes, of runs of `orthoray pretrain` with probes and of `lightly_kl.py`.
+
+    python benchmarks/learning_curves.py OUT.svg LABEL=RUN …
+
+A RUN is a folder with ``probes.jsonl``; minutes come from there or from ``history.jsonl``. Runs of one label share a
+colour.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Curve(NamedTuple):
+    """One run: images seen, minutes of training, and the probe's values with their 95 % interval."""
+
+    images: Sequence[float]
+    minutes: Sequence[float]
+    value: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def rows_of(file: Path) -> list[dict[str, float | str]]:
+    """The rows of a file of one JSON object per line."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def read(run: Path) -> Curve:
+    """The linear probe of the one task of a run."""
+    probes = [row for row in rows_of(run / "probes.jsonl") if row["protocol"] == "linear" and row.get("task") != "all"]
+    probes.sort(key=lambda row: float(row["step"]))
+    steps = [float(row["step"]) for row in probes]
+    if "seconds" in probes[0] and "images" in probes[0]:
+        images, seconds = ([float(row[name]) for row in probes] for name in ("images", "seconds"))
+    else:
+        history = [{"step": 0, "seconds": 0, "images_seen": 0}, *rows_of(run / "history.jsonl")]
+        known = [float(row["step"]) for row in history]
+        images, seconds = (
+            list(np.interp(steps, known, [float(row[name]) for row in history])) for name in ("images_seen", "seconds")
+        )
+    values = ([float(row[name]) for row in probes] for name in ("value", "low", "high"))
+    return Curve(images, [second / 60 for second in seconds], *values)
+
+
+def draw(out: str, runs: Sequence[tuple[str, Curve]]) -> None:
+    """Two panels that share their vertical axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    labels = list(dict.fromkeys(label for label, _ in runs))
+    for label, curve in runs:
+        colour = f"C{labels.index(label)}"
+        for axis, place in ((left, [one / 1000 for one in curve.images]), (right, curve.minutes)):
+            named = label if label not in axis.get_legend_handles_labels()[1] else None
+            axis.plot(place, curve.value, color=colour, marker="o", markersize=3, label=named)
+            axis.fill_between(place, curve.low, curve.high, color=colour, alpha=0.08, linewidth=0)
+    left.set(xlabel="thousand images seen", ylabel="KL grade, out-of-fold accuracy")
+    right.set(xlabel="minutes on two processors")
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    left.legend(loc="upper left", fontsize=8)
+    figure.savefig(out, dpi=110)
+
+
+def main() -> None:
+    """Read all, draw once."""
+    if len(sys.argv) < 3 or not all("=" in word for word in sys.argv[2:]):
+        sys.exit(__doc__)
+    pairs = [word.split("=", 1) for word in sys.argv[2:]]
+    draw(sys.argv[1], [(label, read(Path(run))) for label, run in pairs])
+
+
+if __name__ == "__main__":
+    main()
