@@ -44,12 +44,21 @@ def share_of(crops_of_all, n, rank, world):
 
 def work(rank, world, init_file, configs, out):
     """What worker ``rank`` of ``world`` finds with each of the configurations, to ``out``/``world``-``rank``.pt."""
+    _grouped(rank, world, init_file, out, lambda: [_steps(c, rank, world) | _decisions(rank, world) for c in configs])
+
+
+def anchor(rank, world, init_file, configs, out):
+    """As `work`: losses and weights with Gram anchoring, without a break and with one after three steps."""
+    _grouped(rank, world, init_file, out, lambda: [_anchored(config, rank, world, out) for config in configs])
+
+
+def _grouped(rank, world, init_file, out, find):
+    """Save what ``find`` returns within a process group."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{init_file}", rank=rank, world_size=world)
     try:
-        found = [_steps(config, rank, world) | _decisions(rank, world) for config in configs]
-        torch.save(found, f"{out}/{world}-{rank}.pt")
+        torch.save(find(), f"{out}/{world}-{rank}.pt")
     finally:
         dist.destroy_process_group()
         torch.set_num_threads(threads)
@@ -66,6 +75,31 @@ def _steps(config, rank, world):
     found = {"student": learner.network.state_dict(), "teacher": learner.teacher.state_dict()}
     centre = learner.objective.centres["views"].value
     return found | {"centre": centre, "loss": row["loss"], "entropy": row["teacher_entropy"]}
+
+
+def _anchored(config, rank, world, out):
+    """Five steps; the Gram teacher is copied before the second and the fourth."""
+
+    def go_on(learner, steps):
+        rows = []
+        for step in steps:
+            views, details = crops(step)
+            made = values(gram_due=step in (1, 3))
+            found = learner.step(share_of(views, 2, rank, world), share_of(details, 2, rank, world), made)
+            rows.append(found.tolist())
+        return rows
+
+    through, first = learner_for(config), learner_for(config)
+    rows = go_on(through, range(5))
+    go_on(first, range(3))
+    state = first.state()
+    if rank == 0:
+        torch.save(state, f"{out}/state.pt")
+    dist.barrier()
+    second = learner_for(config)
+    second.load_state(torch.load(f"{out}/state.pt", weights_only=True))
+    dist.barrier()
+    return {"rows": rows, "again": go_on(second, range(3, 5)), "state": through.state(), "resumed": second.state()}
 
 
 def _decisions(rank, world):

@@ -74,8 +74,6 @@ class PretrainConfig(StrictModel):
             )
         if self.head.batch_norm and self.parallel.accumulate > 1:
             raise ValueError("head.batch_norm takes the statistics of a part: use parallel.accumulate: 1 with it")
-        if self.losses.gram.weight and self.parallel.strategy == "fsdp2":
-            raise ValueError("losses.gram keeps a whole copy of the teacher; use parallel.strategy: ddp with it")
         return self
 
     def identity(self) -> dict[str, Any]:

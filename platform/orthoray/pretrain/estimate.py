@@ -138,6 +138,7 @@ def _memory(config: PretrainConfig, backbone: nn.Module, shape: StepShape, worke
         recomputed=recomputed_share(config),
         chunked=not is_scored(config),
         sharded_over=workers if config.parallel.strategy == "fsdp2" else 1,
+        anchored=config.losses.gram.weight > 0.0,
     )
 
 

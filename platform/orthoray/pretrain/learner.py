@@ -12,19 +12,20 @@ from torch import nn
 from orthoray.errors import InputError
 from orthoray.models.adapters import apply_adapter
 from orthoray.models.checks import position_sensitivity
-from orthoray.models.features import forward_tokens, patch_size_of
+from orthoray.models.features import patch_size_of
 from orthoray.models.plain_attention import prefer_plain_attention
 from orthoray.models.precision import Precision
 from orthoray.pretrain.accumulation import accumulate, batch_term, joint_gradients, parts_of_batch, take
 from orthoray.pretrain.clipping import clip_gradients
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.diagnostics import Diagnostics, feature_spread
+from orthoray.pretrain.gram_teacher import GramTeacher
 from orthoray.pretrain.head import DinoHead
 from orthoray.pretrain.losses.gram import gram_teacher_due
 from orthoray.pretrain.losses.workers import world
 from orthoray.pretrain.masks import PatchMasks
 from orthoray.pretrain.network import Network, Seen
-from orthoray.pretrain.objective import Objective, Targets, gram_teacher_of, is_scored, of_patches
+from orthoray.pretrain.objective import Objective, Targets, is_scored, of_patches
 from orthoray.pretrain.parallel import bare, parallelise, resolve_parallel
 from orthoray.pretrain.parameters import hold, parameter_groups, set_rates
 from orthoray.pretrain.schedules import cosine, linear, warmup_then
@@ -79,10 +80,12 @@ class Learner:
         teacher = teacher_of(network)
         _set_drop_path(network.backbone, config.model.drop_path)
         self.plan = resolve_parallel(config.parallel, device, precision)
+        self.gram: GramTeacher | None = None
+        if config.losses.gram.weight:
+            self.gram = cast(GramTeacher, parallelise(GramTeacher(cast(Network, teacher)), self.plan, learns=False))
         self.student = parallelise(network, self.plan)
         self.teacher = cast(Network, parallelise(teacher, self.plan, learns=False))
         self.network = cast(Network, bare(self.student))
-        self.gram: nn.Module | None = None
         low = precision.dtype if device.type == "cuda" and precision.name == "bf16" else None
         self.objective = Objective(config, device, low)
         made = config.optimiser
@@ -110,8 +113,8 @@ class Learner:
             `MEASURES` as a tensor on the device: losses and entropy in nats, feature_std 0 (collapsed) … 1 (isotropic).
             ``norms`` holds the gradients' norms of backbone and heads.
         """
-        if values.gram_due:
-            self.gram = gram_teacher_of(self.teacher)
+        if self.gram is not None and values.gram_due:
+            self.gram.follow(self.teacher)
         seen, targets = self._teach(views, values, masks)
         parts = parts_of_batch(targets.images, self.config.parallel.accumulate)
         spread, pulls = self._spread(views, masks, parts)
@@ -133,7 +136,7 @@ class Learner:
         chosen = None if masks is None else masks.indices.to(self.device, non_blocking=True)
         with self.precision.autocast():
             seen: Seen = self.teacher([views], chosen)
-            grid = None if self.gram is None else forward_tokens(self.gram, views)[1]
+            grid = self.gram(views) if self.gram is not None and self.gram.set else None
         targets = self.objective.targets(self.teacher, seen, values.teacher_temp, grid)
         self.watch.add(targets.views, seen.scores, seen.tokens)
         return seen, targets
@@ -232,8 +235,8 @@ class Learner:
             "centres": _copied(self.objective.state()),
             "watch": self.watch.state(),
         }
-        if self.gram is not None:
-            state["gram"] = _copied(self.gram.state_dict())
+        if self.gram is not None and self.gram.set:
+            state["gram"] = full_state(self.gram)
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -244,9 +247,9 @@ class Learner:
             load_full_optimiser_state(self.optimiser, state["optimiser"])
             self.objective.load_state(state["centres"])
             self.watch.load_state(state["watch"])
-            if "gram" in state:
-                self.gram = gram_teacher_of(self.teacher)
-                self.gram.load_state_dict(state["gram"])
+            if self.gram is not None and "gram" in state:
+                load_full_state(self.gram, state["gram"])
+                self.gram.set = True
         except (RuntimeError, ValueError, KeyError) as error:
             text = str(error).splitlines()[0]
             raise InputError(

@@ -143,6 +143,7 @@ def step_memory(
     recomputed: float = 0.0,
     chunked: bool = False,
     sharded_over: int = 1,
+    anchored: bool = False,
 ) -> Memory:
     """Estimate what a step of student and teacher needs.
 
@@ -162,6 +163,7 @@ def step_memory(
         recomputed: share of blocks that are recomputed.
         chunked: the scores of all prototypes are never held at once.
         sharded_over: workers that share weights, gradients and moments (FSDP2).
+        anchored: there is a Gram teacher, one more backbone.
     """
     own = patch_head is not None and not shared_head
     heads = head.parameters() + (patch_head.parameters() if patch_head is not None and own else 0)
@@ -187,7 +189,7 @@ def step_memory(
         parameters=4.0 * everything / sharded_over,
         gradients=4.0 * learning / sharded_over,
         moments=8.0 * learning / sharded_over,
-        teacher=4.0 * learning / sharded_over,
+        teacher=4.0 * (learning + (backbone_parameters if anchored else 0)) / sharded_over,
         copies=2.0 * everything if precision == "bf16" else 0.0,
         scores=float(CHUNKED_SCORES) if chunked else 0.0,
         per_image=float(per_image),

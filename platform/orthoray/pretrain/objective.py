@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from orthoray.pretrain.accumulation import take
 from orthoray.pretrain.config import PretrainConfig
@@ -146,10 +145,3 @@ def of_patches(targets: Targets, rows: torch.Tensor) -> Targets:
 
 def _of_part(target: Target, n_views: int, part: slice) -> Target:
     return target.of_part(part) if isinstance(target, ChunkedTargets) else take(target, n_views, part)
-
-
-def gram_teacher_of(teacher: Network) -> nn.Module:
-    """A copy of the teacher's backbone that stays as it is until the next copy."""
-    import copy
-
-    return copy.deepcopy(teacher.backbone).requires_grad_(False)
