@@ -66,6 +66,10 @@ def test_from_checkpoints_to_a_page_and_again_without_work(tmp_path, made, ray_s
     assert page.count("<svg") == 3
     assert not re.search(r"(src|href)=\"?http", page)
     assert all((folder / "figures" / f"{name}.svg").is_file() for name in ("heat", "bump", "pareto"))
+    with pytest.raises(SystemExit) as done:
+        main(["report", str(folder), "--out", str(tmp_path / "page")])
+    assert done.value.code == 0
+    assert (tmp_path / "page" / "rank.html").read_text() == page
 
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*.json") if "cells" in str(file)}
     lost = sorted(before)[0]

@@ -27,10 +27,12 @@ def rank(config: str | None, overrides: tuple[str, ...], keys: bool, allow_rando
     overrides = (*overrides, "allow_random=true") if allow_random else overrides
     settings = settings_of(RankConfig, config, overrides, keys)
     if settings is not None:
+        from orthoray.progress import outputs
         from orthoray.report.ranking import build_ranking
         from orthoray.transferability.rank import run_rank as run
 
-        build_ranking(run(settings))
+        page = build_ranking(run(settings))
+        outputs({"report": str(page)}, next_step="open it in a browser; it needs no network")
 
 
 @click.command()
@@ -61,10 +63,17 @@ def study(config: str | None, overrides: tuple[str, ...], keys: bool) -> None:
 def report(run: str, out: str | None) -> None:
     """Draw one self-contained HTML page.
 
-    RUN is the folder of a downstream study (`orthoray study`).
+    RUN is the folder of a downstream study (`orthoray study`) or of a ranking (`orthoray rank`).
+
+    \b
+    Example:
+      orthoray report runs/knee/study
     """
+    from orthoray import storage
     from orthoray.progress import outputs
     from orthoray.report.build import build_report
+    from orthoray.report.ranking import build_ranking
 
-    page = build_report(run, out)
+    ranking = storage.exists(storage.join(run, "rank.json"))
+    page = build_ranking(run, out) if ranking else build_report(run, out)
     outputs({"report": str(page)}, next_step="open it in a browser; it needs no network")

@@ -9,7 +9,6 @@ import pandas as pd
 
 from orthoray import storage
 from orthoray.errors import InputError
-from orthoray.progress import outputs
 from orthoray.report.pages import templates
 from orthoray.report.ranking_figures import bump_chart, heat_table, pareto_plot
 from orthoray.transferability.leaderboard import records
@@ -57,7 +56,6 @@ def build_ranking(run: str, out: str | None = None) -> Path | str:
         storage.write_bytes(storage.join(where, "figures", f"{name}.svg"), values[name].encode())
     target = storage.join(where, "rank.html")
     storage.write_bytes(target, templates().get_template("ranking.html").render(values).encode())
-    outputs({"page": target})
     return storage.local_path(target) or target
 
 
