@@ -82,10 +82,12 @@ def announce(cluster, node):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_node_s_notice_saves_the_state_and_the_run_goes_on_from_that_very_step(cluster, folder):
+def test_a_node_s_notice_saves_the_state_and_the_run_goes_on_from_that_very_step(cluster, folder, dataset_folder):
     out = folder / "noticed"
+    dataset_folder(folder / "many", files=((128, 128),))
+    data = ("data.datasets=[{uri: many}]", "data.shuffle_window=256")
     endless = ("steps=50000", "checkpoint.every_steps=50000", "log_every_seconds=0.05")
-    with Command(folder, *TWO, *endless, "out=noticed") as command:
+    with Command(folder, *TWO, *data, *endless, "out=noticed") as command:
         command.until(lambda: (out / "history.jsonl").is_file() and read_history(str(out)), "first row")
         assert committed(out) == 0
         node, processes = with_a_worker(cluster)
