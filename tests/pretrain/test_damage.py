@@ -11,7 +11,7 @@ from tests.pretrain.series import SIDE, film, mixture_of, mr, number_of, write_r
 from tests.pretrain.test_views import crops_of, shown
 
 from orthoray.errors import InputError, OrthoRayError, RunError
-from orthoray.pretrain.feed import plainly, preferring, readable, stream
+from orthoray.pretrain.feed import batches, plainly, preferring
 from orthoray.pretrain.share import Share
 
 GROUPS = [[[film() for _ in range(6)], [film() for _ in range(5)]], [[film() for _ in range(4)]]]
@@ -142,9 +142,8 @@ def test_a_flipped_bit_is_told_or_changes_no_picture(tmp_path_factory, place, bi
 @pytest.mark.slow
 def test_what_a_task_says_comes_out_of_ray_as_it_was_said(dataset, ray_session):
     spoil(shard(dataset), 1)
-    batches = stream(mixture_of(dataset), crops_of(), Share(0, 1, 5), 0, 15).iter_batches(batch_size=5)
     with pytest.raises(RunError) as told:
-        list(readable(batches))
+        list(batches(mixture_of(dataset), crops_of(), Share(0, 1, 5), 0, 15))
     assert type(told.value) is RunError
     assert str(told.value).startswith(f"{shard(dataset)}, row group 1: damaged (")
     assert "Traceback" not in str(told.value)

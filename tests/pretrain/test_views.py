@@ -223,20 +223,44 @@ def test_any_number_of_workers_shows_the_same(dataset, window):
                 assert_same(made, whole[step * batch : (step + 1) * batch])
 
 
+@pytest.mark.parametrize("window", [1, 10, 1000])
+@pytest.mark.parametrize("start", [0, 16])
+def test_stretches_are_a_run_in_whole_batches(dataset, monkeypatch, window, start):
+    monkeypatch.setattr(feed, "MANY_WINDOWS", 2)
+    mixture = mixture_of(dataset, window=window, weights=WEIGHTS)
+    pieces = list(feed.stretches(mixture, start, 100, 8))
+    assert [piece[0] for piece in pieces] == [start, *(end for _, end in pieces[:-1])]
+    assert pieces[-1][1] == 100
+    assert all((end - start) % 8 == 0 for _, end in pieces[:-1])
+    lengths = [len(mixture.schedule(end, begin)) for begin, end in pieces]
+    assert max(lengths) <= 2 + 8  # two, and those of the batch that did not end with them
+    assert (len(pieces) == 1) == (len(mixture.schedule(100, start)) <= 2)
+    assert list(feed.stretches(mixture, 100, 100, 8)) == []
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True])
 def test_ray_shows_the_same(dataset, ray_session, monkeypatch, many):
-    if many:  # windows are listed together
+    if many:  # several executions, one after the other
         monkeypatch.setattr(feed, "MANY_WINDOWS", 2)
-        monkeypatch.setattr(feed, "TOGETHER", 4)
     mixture, config = mixture_of(dataset, window=10, weights=WEIGHTS), crops_of(**EVERYTHING)
     expected = shown(mixture, config, 64, Share(1, 2, 8), 16)
-    batches = feed.stream(mixture, config, Share(1, 2, 8), 16, 64).iter_batches(batch_size=5, batch_format="numpy")
     found = [
-        {name: values[at] for name, values in batch.items()} for batch in batches for at in range(len(batch["row"]))
+        {name: values[at] for name, values in batch.items()}
+        for batch in feed.batches(mixture, config, Share(1, 2, 8), 16, 64)
+        for at in range(len(batch["row"]))
     ]
     assert_same(found, expected)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_windows_are_not_listed_before_the_first_is_read(dataset, ray_session):
+    """Where one processor is left for the feed, listing thousands of windows first would take minutes."""
+    made = feed.stream(mixture_of(dataset, window=1), crops_of(), Share(0, 1, 8), 0, 64)
+    made.take_all()
+    assert "ReadRange->MapBatches(WindowCutter)" in made.stats()
 
 
 def test_columns_that_are_needed_must_be_there(tmp_path):

@@ -1,10 +1,10 @@
-"""Ray Data: windows of the plan in, blocks of uint8 crops out, for all epochs in one streaming execution."""
+"""Ray Data: windows of the plan in, blocks of uint8 crops out, through all epochs in few streaming executions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -18,13 +18,12 @@ from orthoray.pretrain.share import Share
 if TYPE_CHECKING:
     import ray.data
 
-__all__ = ["Share", "WindowCutter", "plainly", "preferring", "readable", "stream"]
+__all__ = ["Share", "WindowCutter", "batches", "plainly", "preferring", "stream", "stretches"]
 
 MANY_WINDOWS = 2048
-"""Above this many, windows are listed in blocks of `TOGETHER`: a block of its own for each would cost Ray Data 8 KB and
-a millisecond before the first image (30,000 windows: 240 MB and half a minute)."""
-
-TOGETHER = 256
+"""Windows of one execution at most: Ray Data lists all of them before the first image, at 8 KB and a millisecond each
+(30,000 windows: 240 MB and half a minute). The next execution takes a second or two to begin, after millions of images.
+"""
 
 
 def stream(
@@ -59,13 +58,42 @@ def stream(
 
     windows = mixture.schedule(total, start)
     cutter: Any = WindowCutter(windows, crops, share, damaged)
-    blocks = len(windows) if len(windows) <= MANY_WINDOWS else -(-len(windows) // TOGETHER)
-    dataset = ray.data.range(len(windows), override_num_blocks=max(1, blocks))
-    if blocks < len(windows):
-        dataset = dataset.repartition(target_num_rows_per_block=1)
+    dataset = ray.data.range(len(windows), override_num_blocks=max(1, len(windows)))
     dataset.context.execution_options.preserve_order = True
     placed: dict[str, Any] = preferring(ray.nodes())  # type: ignore[no-untyped-call]
-    return dataset.map_batches(cutter, batch_size=1, batch_format="numpy", num_cpus=1, **placed)
+    # A block is a window. With batch_size=1 Ray Data would not join this to the listing, and list all of it first.
+    return dataset.map_batches(cutter, batch_size=None, batch_format="numpy", num_cpus=1, **placed)
+
+
+def stretches(mixture: Mixture, start: int, total: int, batch: int) -> Iterator[tuple[int, int]]:
+    """Images ``start`` … ``total - 1`` of a run as (first, end) of consecutive pieces of about `MANY_WINDOWS` windows.
+
+    All but the last end with a batch; the window at such an end is read on both sides of it.
+    """
+    windows = mixture.schedule(total, start)
+    begin = start
+    for number in range(MANY_WINDOWS, len(windows), MANY_WINDOWS):
+        end = start + (windows[number].first - start) // batch * batch
+        if end > begin:
+            yield begin, end
+            begin = end
+    if begin < total:
+        yield begin, total
+
+
+def batches(
+    mixture: Mixture, crops: MultiCropConfig, share: Share, start: int, total: int, damaged: Damaged = "refuse"
+) -> Iterator[dict[str, np.ndarray]]:
+    """A worker's parts of the batches from image ``start`` on, `stream` after `stream`; errors are plain (`plainly`).
+
+    Raises:
+        RunError: a damaged shard or image, which it names.
+    """
+    local = share.batch // share.world
+    for begin, end in stretches(mixture, start, total, share.batch):
+        made = stream(mixture, crops, share, begin, end, damaged)
+        with plainly():
+            yield from cast(Any, made.iter_batches(batch_size=local, prefetch_batches=2))
 
 
 def preferring(nodes: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -93,12 +121,6 @@ def plainly() -> Iterator[None]:
         if told is None or told is error:
             raise
         raise told from None
-
-
-def readable(batches: Iterable[Any]) -> Iterator[dict[str, np.ndarray]]:
-    """Batches of a `stream`, whose errors are plain: RunError for a damaged shard, which names it."""
-    with plainly():
-        yield from batches
 
 
 def _told(error: BaseException) -> OrthoRayError | None:

@@ -19,7 +19,7 @@ from orthoray.models.precision import Precision, resolve_precision
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.divergence import Recent, divergence, is_sound
 from orthoray.pretrain.doctor_facts import Facts
-from orthoray.pretrain.feed import Share, readable, stream
+from orthoray.pretrain.feed import Share, batches
 from orthoray.pretrain.learner import Learner, StepValues, step_values
 from orthoray.pretrain.masks import PatchMasks, block_masks
 from orthoray.pretrain.meter import Meter, Pace, meter_for
@@ -196,10 +196,9 @@ def local_batches(job: Job, share: Share, first: int) -> Iterator[Batch]:
     configure_data()
     start = first * share.batch
     config = job.config
-    dataset = stream(job.mixture, config.crops, share, start, job.steps * share.batch, config.data.damaged)
-    local = share.batch // share.world
-    batches = readable(dataset.iter_batches(batch_size=local, prefetch_batches=2))
-    for step, batch in enumerate(batches, start=first):
+    end, local = job.steps * share.batch, share.batch // share.world
+    fed = batches(job.mixture, config.crops, share, start, end, config.data.damaged)
+    for step, batch in enumerate(fed, start=first):
         expected = step * share.batch + share.rank * local
         if len(batch["position"]) != local or int(batch["position"][0]) != expected:
             raise RuntimeError(f"the feed is out of step: image {expected} expected, {batch['position'][:1]} came")
