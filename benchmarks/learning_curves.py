@@ -1,9 +1,9 @@
 """Linear-probe curves over images and over minutes, of runs of `orthoray pretrain` with probes and of `lightly_kl.py`.
 
-    python benchmarks/learning_curves.py OUT.svg LABEL=RUN …
+    python benchmarks/learning_curves.py OUT.png LABEL=RUN[@RATE] …
 
-A RUN is a folder with ``probes.jsonl``; minutes come from there or from ``history.jsonl``. Runs of one label share a
-colour.
+A RUN is a folder with ``probes.jsonl``; minutes come from there or from ``history.jsonl``, or from the images and RATE
+(images per second) where a run shared its machine. Runs of one label share a colour.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ def rows_of(file: Path) -> list[dict[str, float | str]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def read(run: Path) -> Curve:
+def read(run: Path, rate: float | None) -> Curve:
     """The linear probe of the one task of a run."""
     probes = [row for row in rows_of(run / "probes.jsonl") if row["protocol"] == "linear" and row.get("task") != "all"]
     probes.sort(key=lambda row: float(row["step"]))
-    steps = [float(row["step"]) for row in probes]
-    if "seconds" in probes[0] and "images" in probes[0]:
+    if "images" in probes[0]:
         images, seconds = ([float(row[name]) for row in probes] for name in ("images", "seconds"))
     else:
         history = [{"step": 0, "seconds": 0, "images_seen": 0}, *rows_of(run / "history.jsonl")]
-        known = [float(row["step"]) for row in history]
+        steps, known = ([float(row["step"]) for row in rows] for rows in (probes, history))
         images, seconds = (
             list(np.interp(steps, known, [float(row[name]) for row in history])) for name in ("images_seen", "seconds")
         )
+    if rate is not None:
+        seconds = [seen / rate for seen in images]
     values = ([float(row[name]) for row in probes] for name in ("value", "low", "high"))
     return Curve(images, [second / 60 for second in seconds], *values)
 
@@ -74,8 +75,12 @@ def main() -> None:
     """Read all, draw once."""
     if len(sys.argv) < 3 or not all("=" in word for word in sys.argv[2:]):
         sys.exit(__doc__)
-    pairs = [word.split("=", 1) for word in sys.argv[2:]]
-    draw(sys.argv[1], [(label, read(Path(run))) for label, run in pairs])
+    runs = []
+    for word in sys.argv[2:]:
+        label, _, place = word.partition("=")
+        run, _, rate = place.partition("@")
+        runs.append((label, read(Path(run), float(rate) if rate else None)))
+    draw(sys.argv[1], runs)
 
 
 if __name__ == "__main__":
