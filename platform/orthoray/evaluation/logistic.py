@@ -1,0 +1,233 @@
+"""Many logistic regressions on the same features, solved together by L-BFGS on a processor or a GPU.
+
+Strengths of regularisation, folds, fractions and seeds of one (model, task) differ only in C and in which rows they are
+fitted on. All of them share every pass over the features: one product for the logits and one for the gradients. A
+problem that has converged leaves the batch. Each problem standardises the features by its own rows, as a scikit-learn
+pipeline of ``StandardScaler`` and ``LogisticRegression`` does, without a copy of them.
+
+L-BFGS: Nocedal and Wright, Numerical Optimization, algorithm 7.4, with a backtracking line search (Armijo).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+MEMORY, ARMIJO, HALVINGS = 10, 1e-4, 30
+CHUNK = 1 << 24
+"""Logits that are held at a time."""
+
+
+class Solution(NamedTuple):
+    """P fitted problems of D features and K classes; M = 1 column for two classes, else K.
+
+    Attributes:
+        weights: (P, D, M) of standardised features.
+        intercept: (P, M); -inf for a class that a problem's rows do not have.
+        mean: (P, D) of a problem's rows.
+        scale: (P, D) their population standard deviation, 1 where it is 0.
+        objective: (P,) weighted mean loss + ‖weights‖² / (2 C Σ w), whose minimum is scikit-learn's.
+        iterations: (P,).
+        converged: (P,) bool.
+    """
+
+    weights: Tensor
+    intercept: Tensor
+    mean: Tensor
+    scale: Tensor
+    objective: Tensor
+    iterations: Tensor
+    converged: Tensor
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(N, D) features → (P, N, M)."""
+        folded = self.weights / self.scale[:, :, None]
+        shift = self.intercept - torch.einsum("pd,pdm->pm", self.mean, folded)
+        return torch.einsum("nd,pdm->pnm", x, folded) + shift[:, None]
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """(N, D) features → (P, N, K), rows that sum to 1."""
+        found = self.logits(x)
+        if found.shape[-1] > 1:
+            return found.softmax(dim=-1)
+        positive = found.sigmoid()
+        return torch.cat([1.0 - positive, positive], dim=-1)
+
+
+def solve(
+    x: Tensor, y: Tensor, weights: Tensor, c: Tensor, classes: int, *, max_iter: int = 500, tol: float = 1e-5
+) -> Solution:
+    """Fit P problems.
+
+    Args:
+        x: (N, D) features, float64 (or float32 for speed on a GPU); one device for all tensors.
+        y: (N,) int64 labels 0..K-1.
+        weights: (P, N) of the rows in each problem, 0 = not one of its rows. Standardisation counts each row once.
+        c: (P,) inverse strength of regularisation, as scikit-learn's ``C``.
+        classes: K.
+        max_iter: iterations at most.
+        tol: largest component of the gradient of `Solution.objective` at which a problem has converged.
+
+    Raises:
+        ValueError: a problem whose rows have fewer than two classes.
+    """
+    batch = _Batch.of(x, y, weights, c, classes)
+    point = x.new_zeros(len(c), (x.shape[1] + 1) * batch.columns)
+    found = _minimise(batch, point, max_iter, tol)
+    parts = found.point.view(len(c), -1, batch.columns)
+    lowest = parts[:, -1] + batch.absent
+    return Solution(parts[:, :-1], lowest, batch.mean, batch.scale, found.value, found.iterations, found.converged)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Problems and what evaluating them needs. ``absent`` (P, M): -inf for classes without rows, else 0."""
+
+    x: Tensor
+    target: Tensor
+    weights: Tensor
+    penalty: Tensor
+    mean: Tensor
+    scale: Tensor
+    absent: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, weights: Tensor, c: Tensor, classes: int) -> _Batch:
+        inside = (weights > 0).to(x.dtype)
+        onehot = torch.nn.functional.one_hot(y, classes).to(x.dtype)
+        counts = inside @ onehot
+        if ((counts > 0).sum(dim=1) < 2).any():
+            raise ValueError("a problem's rows have fewer than two classes: a probe cannot be fitted.")
+        size = inside.sum(dim=1, keepdim=True)
+        centre = x.mean(dim=0)
+        offset = inside @ (x - centre) / size  # differences to a common centre lose no digits
+        spread = (inside @ (x - centre).square() / size - offset.square()).clamp_min(0.0).sqrt()
+        constant = spread <= 10 * torch.finfo(x.dtype).eps * (centre + offset).abs()
+        scale = torch.where(constant, torch.ones_like(spread), spread)
+        total = weights.sum(dim=1, keepdim=True)
+        if classes == 2:
+            absent = x.new_zeros(len(c), 1)
+        else:
+            absent = torch.zeros_like(counts).masked_fill(counts == 0, -torch.inf)
+        target = y.to(x.dtype)[:, None] if classes == 2 else onehot
+        return cls(x, target, weights / total, 1.0 / (c[:, None] * total), centre + offset, scale, absent)
+
+    @property
+    def columns(self) -> int:
+        """M."""
+        return self.target.shape[1]
+
+    def only(self, chosen: Tensor) -> _Batch:
+        """Some of the problems."""
+        kept = (part[chosen] for part in (self.weights, self.penalty, self.mean, self.scale, self.absent))
+        return _Batch(self.x, self.target, *kept)
+
+    def evaluate(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """(P,) objectives and (P, (D + 1) · M) gradients at ``point``."""
+        parts = point.view(len(point), -1, self.columns)
+        learnt = parts[:, :-1]
+        folded = learnt / self.scale[:, :, None]
+        shift = parts[:, -1] - torch.einsum("pd,pdm->pm", self.mean, folded) + self.absent
+        loss, slope = point.new_zeros(len(point)), torch.zeros_like(parts)
+        side = max(1, CHUNK // (len(point) * self.columns))
+        flat = folded.permute(1, 0, 2).flatten(1)
+        for first in range(0, len(self.x), side):
+            rows = slice(first, first + side)
+            x = self.x[rows]
+            logits = (x @ flat).view(len(x), len(point), self.columns) + shift
+            part, error = self._loss(logits, self.target[rows])
+            share = self.weights[:, rows].t()
+            loss += (part * share).sum(dim=0)
+            error *= share[:, :, None]
+            slope[:, :-1] += (x.t() @ error.flatten(1)).view(-1, len(point), self.columns).permute(1, 0, 2)
+            slope[:, -1] += error.sum(dim=0)
+        slope[:, :-1] = (slope[:, :-1] - self.mean[:, :, None] * slope[:, None, -1]) / self.scale[:, :, None]
+        slope[:, :-1] += self.penalty[:, :, None] * learnt
+        return loss + 0.5 * self.penalty[:, 0] * learnt.square().sum(dim=(1, 2)), slope.flatten(1)
+
+    def _loss(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, P) losses of (n, P, M) logits and their derivatives (n, P, M)."""
+        if self.columns == 1:
+            own = logits[..., 0]
+            return torch.nn.functional.softplus(own) - target * own, logits.sigmoid() - target[:, None]
+        known = torch.einsum("npm,nm->np", logits.nan_to_num(neginf=0.0), target)
+        return torch.logsumexp(logits, dim=-1) - known, logits.softmax(dim=-1) - target[:, None]
+
+
+class _Found(NamedTuple):
+    point: Tensor
+    value: Tensor
+    iterations: Tensor
+    converged: Tensor
+
+
+def _minimise(batch: _Batch, point: Tensor, max_iter: int, tol: float) -> _Found:
+    """L-BFGS on all problems at once; those that are done leave."""
+    value, slope = batch.evaluate(point)
+    found = _Found(point, value, torch.zeros(len(point), dtype=torch.long), slope.abs().amax(dim=1) <= tol)
+    going = torch.arange(len(point), device=point.device)
+    steps: list[Tensor] = []
+    changes: list[Tensor] = []
+    for iteration in range(1, max_iter + 1):
+        kept = ~found.converged[going]
+        if not kept.all():
+            going, slope = going[kept], slope[kept]
+            steps, changes = [one[kept] for one in steps], [one[kept] for one in changes]
+        if not len(going):
+            break
+        active = batch.only(going)
+        way = -_direction(slope, steps, changes)
+        if not steps:
+            way = way / way.abs().sum(dim=1, keepdim=True).clamp_min(1.0)
+        moved, reached, steeper, stuck = _search(active, found.point[going], found.value[going], slope, way)
+        steps, changes = [*steps, moved - found.point[going]][-MEMORY:], [*changes, steeper - slope][-MEMORY:]
+        slope = steeper
+        found.point[going], found.value[going], found.iterations[going.cpu()] = moved, reached, iteration
+        found.converged[going] = (slope.abs().amax(dim=1) <= tol) | stuck
+    return found
+
+
+def _direction(slope: Tensor, steps: list[Tensor], changes: list[Tensor]) -> Tensor:
+    """The two loops of L-BFGS for every problem; pairs without positive curvature count nothing."""
+    way, factors = slope, []
+    for step, change in zip(reversed(steps), reversed(changes), strict=True):
+        curvature = (step * change).sum(dim=1, keepdim=True)
+        inverse = torch.where(curvature > 0, 1.0 / curvature.clamp_min(torch.finfo(slope.dtype).tiny), 0.0)
+        factor = inverse * (step * way).sum(dim=1, keepdim=True)
+        way = way - factor * change
+        factors.append((inverse, factor))
+    if steps:
+        curvature = (steps[-1] * changes[-1]).sum(dim=1, keepdim=True)
+        size = changes[-1].square().sum(dim=1, keepdim=True)
+        way = torch.where(curvature > 0, way * (curvature / size.clamp_min(torch.finfo(slope.dtype).tiny)), way)
+    for step, change, (inverse, factor) in zip(steps, changes, reversed(factors), strict=True):
+        way = way + step * (factor - inverse * (change * way).sum(dim=1, keepdim=True))
+    return way
+
+
+def _search(
+    batch: _Batch, point: Tensor, value: Tensor, slope: Tensor, way: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Halve each problem's step until it descends enough. Returns points, values, gradients, and who cannot descend."""
+    fall = (slope * way).sum(dim=1)
+    uphill = fall >= 0
+    way = torch.where(uphill[:, None], -slope, way)
+    fall = torch.where(uphill, -slope.square().sum(dim=1), fall)
+    moved, reached, steeper = point.clone(), value.clone(), slope.clone()
+    pending, length = torch.arange(len(point), device=point.device), torch.ones_like(value)
+    for _ in range(HALVINGS):
+        tried = point[pending] + length[pending, None] * way[pending]
+        new, gradient = batch.only(pending).evaluate(tried)
+        good = new <= value[pending] + ARMIJO * length[pending] * fall[pending]
+        done = pending[good]
+        moved[done], reached[done], steeper[done] = tried[good], new[good], gradient[good]
+        pending = pending[~good]
+        if not len(pending):
+            break
+        length[pending] *= 0.5
+    stuck = torch.zeros(len(point), dtype=torch.bool, device=point.device)
+    stuck[pending] = True
+    return moved, reached, steeper, stuck
