@@ -29,15 +29,25 @@ def cluster(request, monkeypatch):
     made.shutdown()
 
 
+def processes_of(node):
+    """The raylet of a node with all that it has started, and their titles."""
+    raylet = psutil().Process(node.all_processes["raylet"][0].process.pid)
+    members = raylet.children(recursive=True)
+    return [raylet, *members], " ".join(" ".join(item.cmdline()) for item in members)
+
+
 def with_a_worker(cluster):
     """A node that has a worker and not the driver's mailbox, and its processes."""
     for node in list(cluster.worker_nodes):
-        raylet = psutil().Process(node.all_processes["raylet"][0].process.pid)
-        members = raylet.children(recursive=True)
-        titles = " ".join(" ".join(item.cmdline()) for item in members)
+        members, titles = processes_of(node)
         if "RayTrainWorker" in titles and "Mailbox" not in titles:
-            return node, [raylet, *members]
+            return node, members
     raise AssertionError("no node with a worker only")
+
+
+def listening(cluster):
+    """Has Ray Train's actor begun that looks for notices? On a node that is being drained it would never begin."""
+    return any("PreemptionWatcher" in processes_of(node)[1] for node in cluster.list_all_nodes())
 
 
 def lose_a_node(cluster):
@@ -89,6 +99,7 @@ def test_a_node_s_notice_saves_the_state_and_the_run_goes_on_from_that_very_step
     endless = ("steps=50000", "checkpoint.every_steps=50000", "log_every_seconds=0.05")
     with Command(folder, *TWO, *data, *endless, "out=noticed") as command:
         command.until(lambda: (out / "history.jsonl").is_file() and read_history(str(out)), "first row")
+        command.until(lambda: listening(cluster), "look for notices")
         assert committed(out) == 0
         node, processes = with_a_worker(cluster)
         announce(cluster, node)
