@@ -68,13 +68,16 @@ def pareto_plot(primary: pd.DataFrame, scores: pd.DataFrame) -> Markup:
         axes.scatter(size[~front], rank[~front], color="#8b959f", label="beaten at no greater cost")
         order = np.argsort(size[front])
         axes.plot(size[front][order], rank[front][order], "o-", color="#0b5fa5", label="Pareto front")
+        places: dict[tuple[float, float], list[str]] = {}  # backbones of one place share a label, a line each
         for label, x, y in zip(primary.index, size, rank, strict=True):
-            axes.annotate(str(label), (x, y), xytext=(5, 4), textcoords="offset points")
+            places.setdefault((round(float(np.log10(x)), 2), round(float(y), 1)), []).append(str(label))
+        for (x, y), labels in places.items():
+            axes.annotate("\n".join(labels), (10**x, y), xytext=(6, 0), textcoords="offset points", va="center")
         axes.set_xscale("log")
         axes.invert_yaxis()
         axes.set_xlabel("Parameters, millions")
         axes.set_ylabel("Mean rank (1 is best, up)")
-        axes.legend(frameon=False, loc="best")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
         axes.spines[["top", "right"]].set_visible(False)
 
     words = "Mean rank against size. A backbone on the front has none that is better and no dearer."
