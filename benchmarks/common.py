@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from orthoray.pretrain.config import (
     PretrainConfig,
 )
 from orthoray.pretrain.crops import MultiCropConfig
+from orthoray.pretrain.monitor import read_history
 
 BATCH = 16
 HEAD = HeadConfig(prototypes=4096)
@@ -68,8 +67,7 @@ def scratch() -> Iterator[str]:
 
 def history_from(run: str, step: int) -> list[dict[str, Any]]:
     """The rows of a run's history from a step on."""
-    rows = [json.loads(line) for line in Path(run, "history.jsonl").read_text().splitlines()]
-    return [row for row in rows if row["step"] >= step]
+    return [row for row in read_history(run) if row["step"] >= step]
 
 
 def rate_of(rows: Sequence[dict[str, Any]]) -> float:

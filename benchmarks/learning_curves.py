@@ -8,13 +8,14 @@ A RUN is a folder with ``probes.jsonl``; minutes come from there or from ``histo
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from orthoray.pretrain.monitor import read_history
+from orthoray.pretrain.probe_runner import read_probes
 
 
 class Curve(NamedTuple):
@@ -27,19 +28,14 @@ class Curve(NamedTuple):
     high: Sequence[float]
 
 
-def rows_of(file: Path) -> list[dict[str, float | str]]:
-    """The rows of a file of one JSON object per line."""
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def read(run: Path, rate: float | None) -> Curve:
+def read(run: str, rate: float | None) -> Curve:
     """The linear probe of the one task of a run."""
-    probes = [row for row in rows_of(run / "probes.jsonl") if row["protocol"] == "linear" and row.get("task") != "all"]
+    probes = [row for row in read_probes(run) if row.get("protocol") == "linear" and row["task"] != "all"]
     probes.sort(key=lambda row: float(row["step"]))
     if "images" in probes[0]:
         images, seconds = ([float(row[name]) for row in probes] for name in ("images", "seconds"))
     else:
-        history = [{"step": 0, "seconds": 0, "images_seen": 0}, *rows_of(run / "history.jsonl")]
+        history = [{"step": 0, "seconds": 0, "images_seen": 0}, *read_history(run)]
         steps, known = ([float(row["step"]) for row in rows] for rows in (probes, history))
         images, seconds = (
             list(np.interp(steps, known, [float(row[name]) for row in history])) for name in ("images_seen", "seconds")
@@ -79,7 +75,7 @@ def main() -> None:
     for word in sys.argv[2:]:
         label, _, place = word.partition("=")
         run, _, rate = place.partition("@")
-        runs.append((label, read(Path(run), float(rate) if rate else None)))
+        runs.append((label, read(run, float(rate) if rate else None)))
     draw(sys.argv[1], runs)
 
 

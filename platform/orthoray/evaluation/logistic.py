@@ -31,7 +31,7 @@ class Solution(NamedTuple):
         scale: (P, D) their population standard deviation, 1 where it is 0.
         objective: (P,) weighted mean loss + ‖weights‖² / (2 C Σ w), whose minimum is scikit-learn's.
         iterations: (P,).
-        converged: (P,) bool.
+        converged: (P,) bool; True also where rounding leaves no step that descends.
     """
 
     weights: Tensor
