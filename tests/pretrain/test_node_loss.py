@@ -25,6 +25,7 @@ def cluster(request, monkeypatch):
     for _ in range(2):
         made.add_node(num_cpus=getattr(request, "param", 1))
     monkeypatch.setenv("RAY_ADDRESS", made.address)
+    monkeypatch.delenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", raising=False)  # a local session of other tests sets it
     yield made
     made.shutdown()
 
