@@ -20,12 +20,12 @@ def cluster(request, monkeypatch):
     """A head of one processor and two more nodes of as many as asked for, whose services are processes of their own."""
     from ray.cluster_utils import Cluster
 
+    monkeypatch.delenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", raising=False)  # a local session of other tests sets it
     soon = {"health_check_period_ms": 1000}
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": soon})
     for _ in range(2):
         made.add_node(num_cpus=getattr(request, "param", 1))
     monkeypatch.setenv("RAY_ADDRESS", made.address)
-    monkeypatch.delenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", raising=False)  # a local session of other tests sets it
     yield made
     made.shutdown()
 
