@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "orthoray", "font.family": "sans-serif", "font.size": 9.0}
 
@@ -74,6 +75,8 @@ def pareto_plot(primary: pd.DataFrame, scores: pd.DataFrame) -> Markup:
         for (x, y), labels in places.items():
             axes.annotate("\n".join(labels), (10**x, y), xytext=(6, 0), textcoords="offset points", va="center")
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(LogFormatter())
+        axes.xaxis.set_minor_formatter(LogFormatter())
         axes.invert_yaxis()
         axes.set_xlabel("Parameters, millions")
         axes.set_ylabel("Mean rank (1 is best, up)")
