@@ -103,3 +103,19 @@ def test_a_problem_does_not_depend_on_its_company_nor_on_the_order_of_rows(seed,
     again = solve(*tensors(x[turned], y[turned], chosen[:, turned], c), classes, tol=1e-7, max_iter=3000)
     torch.testing.assert_close(together.objective[2], alone.objective[0], atol=1e-9, rtol=1e-9)
     torch.testing.assert_close(together.objective, again.objective, atol=1e-9, rtol=1e-9)
+
+
+def test_going_on_from_another_strength_ends_where_a_new_fit_ends():
+    x, y = made(classes=4)
+    chosen = parts_of(len(x), 3).astype(float)
+    chosen[0, y == 3] = 0.0
+    data = tensors(x, y, chosen)
+    first = solve(*data, *tensors(np.full(3, 1e-2)), 4, tol=1e-7, max_iter=5000)
+    fresh = solve(*data, *tensors(np.full(3, 1.0)), 4, tol=1e-7, max_iter=5000)
+    later = solve(*data, *tensors(np.full(3, 1.0)), 4, start=first, tol=1e-7, max_iter=5000)
+    assert torch.allclose(later.objective, fresh.objective, atol=1e-9)
+    assert torch.allclose(later.weights, fresh.weights, atol=1e-4)
+    assert later.intercept[0, 3] == -torch.inf
+    assert torch.isfinite(later.intercept[1:]).all()
+    again = solve(*data, *tensors(np.full(3, 1.0)), 4, start=fresh, tol=1e-7)
+    assert (again.iterations == 0).all()

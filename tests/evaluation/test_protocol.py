@@ -9,7 +9,7 @@ from orthoray.errors import RunError
 from orthoray.evaluation.config import ProbeConfig
 from orthoray.evaluation.protocol import assert_disjoint, fold_rows, inner_folds, training_subset
 from orthoray.evaluation.rows import Row
-from orthoray.evaluation.trials import run_row
+from orthoray.evaluation.trials import run_folds
 
 
 def test_folds_partition_the_samples(planted, job_of, tmp_path):
@@ -32,7 +32,7 @@ def test_a_patient_on_both_sides_stops_the_fit(planted, job_of, tmp_path):
     splits.loc[first, "fold"] = 1  # one of the two samples of a patient moves to another fold
     row = Row("t", "m", "lp", 1.0, 0, 0, "d")
     with pytest.raises(RunError, match=r"leak: 1 patient"):
-        run_row(job, row, features)
+        run_folds(job, [row], features)
     assert not (tmp_path / "parts").exists()
 
 

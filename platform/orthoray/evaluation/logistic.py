@@ -42,10 +42,13 @@ class Solution(NamedTuple):
     iterations: Tensor
     converged: Tensor
 
+    def only(self, chosen: list[int]) -> Solution:
+        """Some of the problems."""
+        return Solution(*(part[chosen] for part in self))
+
     def logits(self, x: Tensor) -> Tensor:
         """(N, D) features → (P, N, M)."""
-        folded = self.weights / self.scale[:, :, None]
-        shift = self.intercept - torch.einsum("pd,pdm->pm", self.mean, folded)
+        folded, shift = _folded(self.weights, self.intercept, self.mean, self.scale)
         return torch.einsum("nd,pdm->pnm", x, folded) + shift[:, None]
 
     def probabilities(self, x: Tensor) -> Tensor:
@@ -58,7 +61,15 @@ class Solution(NamedTuple):
 
 
 def solve(
-    x: Tensor, y: Tensor, weights: Tensor, c: Tensor, classes: int, *, max_iter: int = 500, tol: float = 1e-5
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    c: Tensor,
+    classes: int,
+    *,
+    start: Solution | None = None,
+    max_iter: int = 500,
+    tol: float = 1e-5,
 ) -> Solution:
     """Fit P problems.
 
@@ -68,18 +79,45 @@ def solve(
         weights: (P, N) of the rows in each problem, 0 = not one of its rows. Standardisation counts each row once.
         c: (P,) inverse strength of regularisation, as scikit-learn's ``C``.
         classes: K.
+        start: solution of the same problems for another C, from which to go on; None = all weights 0.
         max_iter: iterations at most.
         tol: largest component of the gradient of `Solution.objective` at which a problem has converged.
 
     Raises:
         ValueError: a problem whose rows have fewer than two classes.
     """
-    batch = _Batch.of(x, y, weights, c, classes)
-    point = x.new_zeros(len(c), (x.shape[1] + 1) * batch.columns)
+    standard = _standardisation(x, weights > 0) if start is None else (start.mean, start.scale)
+    batch = _Batch.of(x, y, weights, c, classes, standard)
+    if start is None:
+        point = x.new_zeros(len(c), (x.shape[1] + 1) * batch.columns)
+    else:
+        point = torch.cat([start.weights, start.intercept.nan_to_num(neginf=0.0)[:, None]], dim=1).flatten(1)
     found = _minimise(batch, point, max_iter, tol)
     parts = found.point.view(len(c), -1, batch.columns)
     lowest = parts[:, -1] + batch.absent
     return Solution(parts[:, :-1], lowest, batch.mean, batch.scale, found.value, found.iterations, found.converged)
+
+
+def _folded(weights: Tensor, intercept: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (P, D, M) and intercepts (P, M) for features that are not standardised."""
+    folded = weights / scale[:, :, None]
+    return folded, intercept - torch.einsum("pd,pdm->pm", mean, folded)
+
+
+def _standardisation(x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """(P, D) means and standard deviations of each problem's rows, by the rows ``inside`` (P, N) alone.
+
+    Problems that differ in C only share them.
+    """
+    sets, of = torch.unique(inside, dim=0, return_inverse=True)
+    means, spreads = [], []
+    for rows in sets:
+        own = x[rows]
+        means.append(own.mean(dim=0))
+        spreads.append((own - means[-1]).square().mean(dim=0).sqrt())
+    mean, spread = torch.stack(means)[of], torch.stack(spreads)[of]
+    constant = spread <= 10 * torch.finfo(x.dtype).eps * mean.abs()
+    return mean, torch.where(constant, torch.ones_like(spread), spread)
 
 
 @dataclass(frozen=True)
@@ -95,25 +133,20 @@ class _Batch:
     absent: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, y: Tensor, weights: Tensor, c: Tensor, classes: int) -> _Batch:
-        inside = (weights > 0).to(x.dtype)
+    def of(
+        cls, x: Tensor, y: Tensor, weights: Tensor, c: Tensor, classes: int, standard: tuple[Tensor, Tensor]
+    ) -> _Batch:
         onehot = torch.nn.functional.one_hot(y, classes).to(x.dtype)
-        counts = inside @ onehot
+        counts = (weights > 0).to(x.dtype) @ onehot
         if ((counts > 0).sum(dim=1) < 2).any():
             raise ValueError("a problem's rows have fewer than two classes: a probe cannot be fitted.")
-        size = inside.sum(dim=1, keepdim=True)
-        centre = x.mean(dim=0)
-        offset = inside @ (x - centre) / size  # differences to a common centre lose no digits
-        spread = (inside @ (x - centre).square() / size - offset.square()).clamp_min(0.0).sqrt()
-        constant = spread <= 10 * torch.finfo(x.dtype).eps * (centre + offset).abs()
-        scale = torch.where(constant, torch.ones_like(spread), spread)
         total = weights.sum(dim=1, keepdim=True)
         if classes == 2:
             absent = x.new_zeros(len(c), 1)
         else:
             absent = torch.zeros_like(counts).masked_fill(counts == 0, -torch.inf)
         target = y.to(x.dtype)[:, None] if classes == 2 else onehot
-        return cls(x, target, weights / total, 1.0 / (c[:, None] * total), centre + offset, scale, absent)
+        return cls(x, target, weights / total, 1.0 / (c[:, None] * total), *standard, absent)
 
     @property
     def columns(self) -> int:
@@ -129,8 +162,7 @@ class _Batch:
         """(P,) objectives and (P, (D + 1) · M) gradients at ``point``."""
         parts = point.view(len(point), -1, self.columns)
         learnt = parts[:, :-1]
-        folded = learnt / self.scale[:, :, None]
-        shift = parts[:, -1] - torch.einsum("pd,pdm->pm", self.mean, folded) + self.absent
+        folded, shift = _folded(learnt, parts[:, -1] + self.absent, self.mean, self.scale)
         loss, slope = point.new_zeros(len(point)), torch.zeros_like(parts)
         side = max(1, CHUNK // (len(point) * self.columns))
         flat = folded.permute(1, 0, 2).flatten(1)

@@ -1,181 +1,261 @@
-"""Linear probe: regularised logistic regression on frozen features, its strength chosen on inner validation."""
+"""Linear probes: regularised logistic regression on frozen features, its strength chosen on inner validation.
+
+Probes on the same features are fitted together, see `orthoray.evaluation.logistic`: each step of the walk along the
+grid of C is one call for every inner fold of every probe that still walks.
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from orthoray.errors import RunError
 from orthoray.evaluation.config import ProbeConfig
+from orthoray.evaluation.logistic import Solution, solve
 from orthoray.evaluation.metrics import balanced_accuracy
 
 Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
-InnerFolds = Sequence[tuple[Indices, Indices]]
+
+
+class Part(NamedTuple):
+    """What one probe may see: rows of the features, and pairs of positions (fit, validate) within those rows."""
+
+    train: Indices
+    inner: Sequence[tuple[Indices, Indices]]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted probe; everything in it was estimated from the training rows alone."""
+    """A fitted probe; everything in it was estimated from its training rows alone."""
 
-    transform: Pipeline
-    model: LogisticRegression
-    n_classes: int
+    components: PCA | None
+    solution: Solution
     facts: dict[str, Any]
 
     def predict(self, features: Matrix) -> Matrix:
         """(N, D) features → (N, K) class probabilities; a class absent from training has probability 0."""
-        return _probabilities(self.model, self.transform.transform(features), self.n_classes)
+        seen = features if self.components is None else self.components.transform(features)
+        return _numpy(self.solution.probabilities(torch.from_numpy(np.ascontiguousarray(seen)))[0])
 
 
 def fit_probe(
     features: Matrix,
     labels: Labels,
-    inner: InnerFolds,
+    inner: Sequence[tuple[Indices, Indices]],
     n_classes: int,
     config: ProbeConfig,
     components: int | None = None,
 ) -> Probe:
-    """Choose C on ``inner``, then refit on all rows given.
+    """`fit_probes` for one probe that trains on all rows given; ``inner`` are pairs of row indices (fit, validate)."""
+    return fit_probes(features, labels, [Part(np.arange(len(labels)), inner)], n_classes, config, components)[0]
+
+
+def fit_probes(
+    features: Matrix,
+    labels: Labels,
+    parts: Sequence[Part],
+    n_classes: int,
+    config: ProbeConfig,
+    components: int | None = None,
+) -> list[Probe]:
+    """Choose C of each part on its inner folds, then refit on its training rows.
 
     Args:
-        features: (N, D) float64 of the training part only.
+        features: (N, D) float64.
         labels: (N,) integers in 0..n_classes-1.
-        inner: pairs of row indices (fit, validate) within the training part; see `protocol.inner_folds`. The
-            standardisation (and PCA) of the choice is fitted on the inner fit rows too.
+        parts: of each probe, see `Part` and `protocol.inner_folds`. The standardisation (and PCA) of the choice is
+            fitted on the inner fit rows, that of the probe on its training rows. No other row has an influence.
         n_classes: K, the number of classes of the task.
         config: grid, inner metric, class weights and solver limits.
         components: number of principal components taken before standardisation; None = no PCA.
 
     Returns:
-        The probe; its ``facts`` hold C, the inner scores of the C values walked, iterations and convergence.
+        One probe per part; its ``facts`` hold C, the inner scores of the C values walked, iterations and convergence.
 
     Raises:
-        RunError: fewer than two classes in the training part, or features that are not finite.
+        RunError: fewer than two classes in a training part, or features that are not finite.
     """
-    if not np.isfinite(features).all():
-        raise RunError(f"{int((~np.isfinite(features)).any(axis=1).sum())} feature rows are not finite.")
-    if len(np.unique(labels)) < 2:
-        raise RunError("the training part holds one class only; a probe cannot be fitted.")
-    best, walked = _choose_c(features, labels, inner, n_classes, config, components)
-    transform = _transform(features, components)
-    ready = transform.fit_transform(features)
-    model = _model(config)
-    converged = _fit(model, ready, labels, best)
-    facts = {
-        "c": best,
-        "inner_metric": config.inner_metric,
-        "inner_folds": len(inner),
-        "inner_scores": {f"{c:.6g}": round(score, 6) for c, score in walked.items()},
-        "c_on_grid_edge": best in (config.grid()[0], config.grid()[-1]) and config.c_steps > 1,
-        "iterations": int(np.max(model.n_iter_)),
-        "converged": converged,
-        "class_weight": config.class_weight,
-        "components": components,
-    }
-    return Probe(transform, model, n_classes, facts)
+    for part in parts:
+        if not np.isfinite(features[part.train]).all():
+            broken = int((~np.isfinite(features[part.train])).any(axis=1).sum())
+            raise RunError(f"{broken} feature rows are not finite.")
+        if len(np.unique(labels[part.train])) < 2:
+            raise RunError("the training part holds one class only; a probe cannot be fitted.")
+    if components is not None:
+        return [_on_components(features, labels, part, n_classes, config, components) for part in parts]
+    rows = np.unique(np.concatenate([part.train for part in parts]))
+    own, known = features[rows], labels[rows]
+    trains = [np.searchsorted(rows, part.train) for part in parts]
+    inner = [
+        Problem(at, trains[at][fit], trains[at][validate])
+        for at, part in enumerate(parts)
+        for fit, validate in part.inner
+    ]
+    chosen = _choose_c([Walk(own, known, inner, n_classes, config)], len(parts), config)
+    return _refit(own, known, trains, chosen, n_classes, config, None)
 
 
-def _choose_c(
+def _on_components(
+    features: Matrix, labels: Labels, part: Part, n_classes: int, config: ProbeConfig, components: int
+) -> Probe:
+    """Principal components differ from fold to fold, so these fits have no features in common."""
+    own, known = features[part.train], labels[part.train]
+    walks = []
+    for fit, validate in part.inner:
+        seen = _components(own[fit], components).transform(own)
+        walks.append(Walk(seen, known, [Problem(0, fit, validate)], n_classes, config))
+    chosen, pca = _choose_c(walks, 1, config), _components(own, components)
+    return _refit(pca.transform(own), known, [np.arange(len(own))], chosen, n_classes, config, pca)[0]
+
+
+def _components(features: Matrix, components: int) -> PCA:
+    n, d = features.shape
+    return PCA(min(components, n - 1, d), svd_solver="covariance_eigh" if n > d else "full").fit(features)
+
+
+def _refit(
     features: Matrix,
     labels: Labels,
-    inner: InnerFolds,
+    trains: Sequence[Indices],
+    chosen: Sequence[Choice],
     n_classes: int,
     config: ProbeConfig,
-    components: int | None,
-) -> tuple[float, dict[float, float]]:
-    """Walk the grid from strong to weak regularisation with warm starts; return the best C and all scores."""
+    pca: PCA | None,
+) -> list[Probe]:
+    """One fit for each choice, on all of its training rows."""
+    weights = np.stack([row_weights(labels, rows, config) for rows in trains])
+    found = _solve(features, labels, weights, np.array([choice.c for choice in chosen]), n_classes, config)
     grid = config.grid()
+    probes = []
+    for at, choice in enumerate(chosen):
+        facts = {
+            "c": choice.c,
+            "inner_metric": config.inner_metric,
+            "inner_folds": choice.folds,
+            "inner_scores": {f"{c:.6g}": round(score, 6) for c, score in choice.scores.items()},
+            "c_on_grid_edge": choice.c in (grid[0], grid[-1]) and config.c_steps > 1,
+            "iterations": int(found.iterations[at]),
+            "converged": bool(found.converged[at]),
+            "class_weight": config.class_weight,
+            "components": None if pca is None else int(pca.n_components),
+        }
+        probes.append(Probe(pca, found.only([at]), facts))
+    return probes
+
+
+def _solve(
+    features: Matrix,
+    labels: Labels,
+    weights: Matrix,
+    c: Matrix,
+    n_classes: int,
+    config: ProbeConfig,
+    start: Solution | None = None,
+) -> Solution:
+    x, y, w, strengths = (torch.from_numpy(np.ascontiguousarray(part)) for part in (features, labels, weights, c))
+    return solve(x, y, w, strengths, n_classes, start=start, max_iter=config.max_iter, tol=config.tol)
+
+
+def row_weights(labels: Labels, rows: Indices, config: ProbeConfig) -> Matrix:
+    """(N,) weights of the loss: 0 outside ``rows``; inside 1, or with balanced classes n / (classes · class size)."""
+    weights = np.zeros(len(labels))
+    counts = np.bincount(labels[rows])
+    if config.class_weight == "balanced":
+        weights[rows] = len(rows) / ((counts > 0).sum() * counts[labels[rows]])
+    else:
+        weights[rows] = 1.0
+    return weights
+
+
+def _numpy(values: torch.Tensor) -> Matrix:
+    return np.asarray(values.numpy(), dtype=np.float64)
+
+
+class Choice(NamedTuple):
+    """The best C of a probe, the inner score of each C that it walked, and on how many inner folds."""
+
+    c: float
+    scores: dict[float, float]
+    folds: int
+
+
+def _choose_c(walks: Sequence[Walk], count: int, config: ProbeConfig) -> list[Choice]:
+    """Walk the grid from strong to weak regularisation; a probe whose score stays behind its best stops."""
+    grid = config.grid()
+    folds = [sum(one.owner == at for walk in walks for one in walk.problems) for at in range(count)]
+    choices = [Choice(grid[0], {}, of) for of in folds]
     if len(grid) == 1:
-        return grid[0], {}
-    parts = [InnerPart(features, labels, fit, val, n_classes, config, components) for fit, val in inner]
-    walked: dict[float, float] = {}
-    best, misses = grid[0], 0
+        return choices
+    misses = [0] * count
     for c in grid:
-        walked[c] = float(np.average([part.score(c) for part in parts], weights=[part.size for part in parts]))
-        if c == grid[0] or walked[c] > walked[best]:
-            best, misses = c, 0
-        elif (misses := misses + 1) >= config.patience:
-            break
-    return best, walked
+        going = {at for at in range(count) if misses[at] < config.patience}
+        scores, sizes = np.zeros(count), np.zeros(count)
+        for walk in walks:
+            for problem, score in walk.step(c, going):
+                scores[problem.owner] += score * len(problem.validate)
+                sizes[problem.owner] += len(problem.validate)
+        for at in going:
+            walked = choices[at].scores
+            walked[c] = float(scores[at] / sizes[at])
+            if c == grid[0] or walked[c] > walked[choices[at].c]:
+                choices[at], misses[at] = choices[at]._replace(c=c), 0
+            else:
+                misses[at] += 1
+    return choices
 
 
-class InnerPart:
-    """One inner fold: features transformed by its own fit rows, and a model that is warm-started along the grid."""
+class Problem(NamedTuple):
+    """An inner fold: the probe that it belongs to, and rows of the features to fit and to validate on."""
+
+    owner: int
+    fit: Indices
+    validate: Indices
+
+
+class Walk:
+    """Problems on the same features, fitted for one C after the other, each from where it stood."""
 
     def __init__(
-        self,
-        features: Matrix,
-        labels: Labels,
-        fit: Indices,
-        val: Indices,
-        n_classes: int,
-        config: ProbeConfig,
-        components: int | None,
+        self, features: Matrix, labels: Labels, problems: Sequence[Problem], n_classes: int, config: ProbeConfig
     ) -> None:
-        transform = _transform(features[fit], components)
-        self.train, self.valid = transform.fit_transform(features[fit]), transform.transform(features[val])
-        self.train_y, self.valid_y = labels[fit], labels[val]
-        self.n_classes, self.config, self.size = n_classes, config, len(val)
-        self.model = _model(config)
+        self.features, self.labels, self.n_classes, self.config = features, labels, n_classes, config
+        self.problems = list(problems)
+        weights = [row_weights(labels, problem.fit, config) for problem in problems]
+        self.weights = np.stack(weights) if weights else np.zeros((0, len(labels)))
+        self.found: Solution | None = None
 
-    def score(self, c: float) -> float:
-        """Larger is better."""
-        _fit(self.model, self.train, self.train_y, c)
-        scores = _probabilities(self.model, self.valid, self.n_classes)
+    def step(self, c: float, owners: set[int]) -> list[tuple[Problem, float]]:
+        """Fit the problems of ``owners`` for ``c``, and score each on its rows of validation (larger is better)."""
+        kept = [at for at, problem in enumerate(self.problems) if problem.owner in owners]
+        if len(kept) < len(self.problems):
+            self.problems, self.weights = [self.problems[at] for at in kept], self.weights[kept]
+            self.found = None if self.found is None else self.found.only(kept)
+        if not kept:
+            return []
+        data, strengths = (self.features, self.labels, self.weights), np.full(len(kept), c)
+        self.found = _solve(*data, strengths, self.n_classes, self.config, self.found)
+        scores = _numpy(self.found.probabilities(torch.from_numpy(self.features)))
+        return [(one, self._score(one, scores[at, one.validate])) for at, one in enumerate(self.problems)]
+
+    def _score(self, problem: Problem, scores: Matrix) -> float:
+        truth = self.labels[problem.validate]
         if self.config.inner_metric == "balanced_accuracy":
-            return balanced_accuracy(self.valid_y, scores.argmax(axis=1))
+            return balanced_accuracy(truth, scores.argmax(axis=1))
         weights = np.ones(self.n_classes)
         if self.config.class_weight == "balanced":
-            weights = 1.0 / np.maximum(np.bincount(self.train_y, minlength=self.n_classes), 1)
-        return -log_loss(self.valid_y, scores, weights)
+            weights = 1.0 / np.maximum(np.bincount(self.labels[problem.fit], minlength=self.n_classes), 1)
+        return -log_loss(truth, scores, weights)
 
 
 def log_loss(labels: Labels, scores: Matrix, class_weights: Matrix) -> float:
     """Weighted mean of -log p(label); p is floored at the smallest normal float64, so a class never seen costs 708."""
     chosen = np.maximum(scores[np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
     return float(np.average(-np.log(chosen), weights=class_weights[labels]))
-
-
-def _transform(features: Matrix, components: int | None) -> Pipeline:
-    if components is None:
-        return make_pipeline(StandardScaler())
-    n, d = features.shape
-    solver = "covariance_eigh" if n > d else "full"
-    return make_pipeline(PCA(min(components, n - 1, d), svd_solver=solver), StandardScaler())
-
-
-def _model(config: ProbeConfig) -> LogisticRegression:
-    return LogisticRegression(
-        solver="lbfgs",
-        max_iter=config.max_iter,
-        tol=config.tol,
-        warm_start=True,
-        class_weight="balanced" if config.class_weight == "balanced" else None,
-    )
-
-
-def _fit(model: LogisticRegression, features: Matrix, labels: Labels, c: float) -> bool:
-    """Fit in place; True if the solver converged within its iterations."""
-    model.set_params(C=c)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(features, labels)
-    return not any(issubclass(item.category, ConvergenceWarning) for item in caught)
-
-
-def _probabilities(model: LogisticRegression, features: Matrix, n_classes: int) -> Matrix:
-    full = np.zeros((len(features), n_classes))
-    full[:, model.classes_] = model.predict_proba(features)
-    return full

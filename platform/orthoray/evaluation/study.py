@@ -65,7 +65,7 @@ def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
         for model in config.all_models():
             spec = plan.specs[model.name]
             keys = [spec.key(dataset_id, config.features.modality) for dataset_id in ids]
-            shared = [1, data, keys, config.aggregate, config.probe.model_dump(), len(task.card.classes)]
+            shared = [2, data, keys, config.aggregate, config.probe.model_dump(), len(task.card.classes)]
             rows += [
                 Row(name, model.name, protocol, fraction, seed, fold, digest(shared, splits[seed]))
                 for protocol in config.protocols

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from orthoray import storage
 from orthoray.errors import RunError
 from orthoray.evaluation.config import ProbeConfig
-from orthoray.evaluation.probe import fit_probe
+from orthoray.evaluation.probe import Part, fit_probes
 from orthoray.evaluation.protocol import (
     Samples,
     assert_disjoint,
@@ -53,38 +53,50 @@ class StudyJob:
 
 
 def run_unit(job: StudyJob, rows: Sequence[Row]) -> int:
-    """Run rows that share task and model: read the features once, then one fit per row. Returns their number."""
+    """Run rows that share task and model: read the features once. Returns their number.
+
+    The folds of one fraction and seed are fitted together, also those that have their part file already (after an
+    interruption, say): a row's numbers must not depend on which others were left to do.
+    """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     task, model = rows[0].task, rows[0].model
     samples = job.tasks[task].samples
+    together: dict[tuple[float, int], list[Row]] = {}
+    for row in rows:
+        together.setdefault((row.fraction, row.seed), []).append(row)
     with threadpool_limits(1):
         features = sample_features(samples, job.features[model], job.aggregate)
-        for row in rows:
-            run_row(job, row, features)
+        for members in together.values():
+            run_folds(job, members, features)
     return len(rows)
 
 
-def run_row(job: StudyJob, row: Row, features: npt.NDArray[np.float64]) -> None:
-    """Fit and test one row and write its part file; patient overlap is checked before the fit."""
+def run_folds(job: StudyJob, rows: Sequence[Row], features: npt.NDArray[np.float64]) -> None:
+    """Fit all folds of one fraction and seed, and write the part file of each of ``rows``."""
     start = time.monotonic()
-    task = job.tasks[row.task]
-    samples = task.samples
-    train, test = fold_rows(samples, task.splits[row.seed], row.fold)
-    train = training_subset(samples, train, row.fraction, row.seed)
-    assert_disjoint(samples.patient_id, train, test)
-    inner = inner_folds(samples, train, job.probe, row.seed)
-    probe = fit_probe(
-        features[train], samples.label[train], inner, task.n_classes, job.probe, job.components[row.model]
-    )
-    params = {
-        **probe.facts,
-        "n_train": len(train),
-        "n_train_patients": len(set(samples.patient_id[train])),
-        "dim": int(features.shape[1]),
-        "seconds": round(time.monotonic() - start, 3),
-    }
-    write_part(row.part(job.out), row, samples, test, probe.predict(features[test]), params)
+    task, first = job.tasks[rows[0].task], rows[0]
+    samples, splits = task.samples, task.splits[first.seed]
+    parts, tests = {}, {}
+    for fold in sorted(splits["fold"].unique()):
+        train, tests[fold] = fold_rows(samples, splits, fold)
+        train = training_subset(samples, train, first.fraction, first.seed)
+        assert_disjoint(samples.patient_id, train, tests[fold])
+        parts[fold] = Part(train, inner_folds(samples, train, job.probe, first.seed))
+    components = job.components[first.model]
+    probes = fit_probes(features, samples.label, list(parts.values()), task.n_classes, job.probe, components)
+    seconds = (time.monotonic() - start) / len(parts)
+    for fold, probe in zip(parts, probes, strict=True):
+        params = {
+            **probe.facts,
+            "n_train": len(parts[fold].train),
+            "n_train_patients": len(set(samples.patient_id[parts[fold].train])),
+            "dim": int(features.shape[1]),
+            "seconds": round(seconds, 3),
+        }
+        for row in rows:
+            if row.fold == fold:
+                write_part(row.part(job.out), row, samples, tests[fold], probe.predict(features[tests[fold]]), params)
 
 
 def sample_features(samples: Samples, folders: Sequence[str | None], how: Aggregation) -> npt.NDArray[np.float64]:

@@ -21,7 +21,7 @@ from orthoray.errors import InputError, nearest
 from orthoray.evaluation.config import ProbeConfig
 from orthoray.evaluation.metrics import BINARY, MULTICLASS, compute
 from orthoray.evaluation.preflight import check_foldable, gather_samples
-from orthoray.evaluation.probe import fit_probe
+from orthoray.evaluation.probe import Part, fit_probes
 from orthoray.evaluation.protocol import Samples, assert_disjoint, fold_rows, inner_folds, training_subset
 from orthoray.evaluation.tasks import TaskCard, load_task
 from orthoray.features.aggregate import aggregate
@@ -189,16 +189,18 @@ def out_of_fold(
     """(N, K) class probabilities, each sample's by a probe that has seen no image of its patient."""
     samples, classes = task.samples, len(task.card.classes)
     scores = np.zeros((len(samples.label), classes))
-    for fold in range(config.folds):
-        train, test = fold_rows(samples, task.split, fold)
+    folds = [fold_rows(samples, task.split, fold) for fold in range(config.folds)]
+    for train, test in folds:
         assert_disjoint(samples.patient_id, train, test)
-        known = samples.label[train]
-        if protocol == "knn":
-            found = knn_scores(features[train], known, features[test], classes, config.k, config.temperature)
-        else:
-            inner = inner_folds(samples, train, LINEAR, config.seed)
-            found = fit_probe(features[train], known, inner, classes, LINEAR).predict(features[test])
-        scores[test] = found
+    if protocol == "knn":
+        for train, test in folds:
+            known = samples.label[train]
+            scores[test] = knn_scores(features[train], known, features[test], classes, config.k, config.temperature)
+        return scores
+    parts = [Part(train, inner_folds(samples, train, LINEAR, config.seed)) for train, _ in folds]
+    probes = fit_probes(features, samples.label, parts, classes, LINEAR)
+    for probe, (_, test) in zip(probes, folds, strict=True):
+        scores[test] = probe.predict(features[test])
     return scores
 
 
