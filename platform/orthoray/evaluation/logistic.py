@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 
 MEMORY, ARMIJO, HALVINGS = 10, 1e-4, 30
+GAP = 5e-5
+"""Largest distance to the optimum of `Solution.objective` at which a problem may have converged."""
+
 CHUNK = 1 << 24
 """Logits that are held at a time."""
 
@@ -25,7 +28,7 @@ class Solution(NamedTuple):
     """P fitted problems of D features and K classes; M = 1 column for two classes, else K.
 
     Attributes:
-        weights: (P, D, M) of standardised features.
+        weights: (P, M, D) of standardised features.
         intercept: (P, M); -inf for a class that a problem's rows do not have.
         mean: (P, D) of a problem's rows.
         scale: (P, D) their population standard deviation, 1 where it is 0.
@@ -49,7 +52,7 @@ class Solution(NamedTuple):
     def logits(self, x: Tensor) -> Tensor:
         """(N, D) features → (P, N, M)."""
         folded, shift = _folded(self.weights, self.intercept, self.mean, self.scale)
-        return torch.einsum("nd,pdm->pnm", x, folded) + shift[:, None]
+        return (x @ folded.flatten(0, 1).t()).view(len(x), *shift.shape).transpose(0, 1) + shift[:, None]
 
     def probabilities(self, x: Tensor) -> Tensor:
         """(N, D) features → (P, N, K), rows that sum to 1."""
@@ -81,7 +84,9 @@ def solve(
         classes: K.
         start: solution of the same problems for another C, from which to go on; None = all weights 0.
         max_iter: iterations at most.
-        tol: largest component of the gradient of `Solution.objective` at which a problem has converged.
+        tol: largest component of the gradient of `Solution.objective` at which a problem may have converged. Its
+            distance to the optimum is `GAP` at most, too: the objective is nowhere below 0, and its curvature nowhere
+            below 1 / (C Σ w), so that distance is less than the objective, and than ‖gradient‖² C Σ w / 2.
 
     Raises:
         ValueError: a problem whose rows have fewer than two classes.
@@ -91,17 +96,17 @@ def solve(
     if start is None:
         point = x.new_zeros(len(c), (x.shape[1] + 1) * batch.columns)
     else:
-        point = torch.cat([start.weights, start.intercept.nan_to_num(neginf=0.0)[:, None]], dim=1).flatten(1)
+        point = torch.cat([start.weights, start.intercept.nan_to_num(neginf=0.0)[..., None]], dim=2).flatten(1)
     found = _minimise(batch, point, max_iter, tol)
-    parts = found.point.view(len(c), -1, batch.columns)
-    lowest = parts[:, -1] + batch.absent
-    return Solution(parts[:, :-1], lowest, batch.mean, batch.scale, found.value, found.iterations, found.converged)
+    parts = found.point.view(len(c), batch.columns, -1)
+    lowest = parts[..., -1] + batch.absent
+    return Solution(parts[..., :-1], lowest, batch.mean, batch.scale, found.value, found.iterations, found.converged)
 
 
 def _folded(weights: Tensor, intercept: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (P, D, M) and intercepts (P, M) for features that are not standardised."""
-    folded = weights / scale[:, :, None]
-    return folded, intercept - torch.einsum("pd,pdm->pm", mean, folded)
+    """Weights (P, M, D) and intercepts (P, M) for features that are not standardised."""
+    folded = weights / scale[:, None]
+    return folded, intercept - torch.einsum("pd,pmd->pm", mean, folded)
 
 
 def _standardisation(x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +130,7 @@ class _Batch:
     """Problems and what evaluating them needs. ``absent`` (P, M): -inf for classes without rows, else 0."""
 
     x: Tensor
-    target: Tensor
+    y: Tensor
     weights: Tensor
     penalty: Tensor
     mean: Tensor
@@ -136,8 +141,7 @@ class _Batch:
     def of(
         cls, x: Tensor, y: Tensor, weights: Tensor, c: Tensor, classes: int, standard: tuple[Tensor, Tensor]
     ) -> _Batch:
-        onehot = torch.nn.functional.one_hot(y, classes).to(x.dtype)
-        counts = (weights > 0).to(x.dtype) @ onehot
+        counts = (weights > 0).to(x.dtype) @ torch.nn.functional.one_hot(y, classes).to(x.dtype)
         if ((counts > 0).sum(dim=1) < 2).any():
             raise ValueError("a problem's rows have fewer than two classes: a probe cannot be fitted.")
         total = weights.sum(dim=1, keepdim=True)
@@ -145,48 +149,57 @@ class _Batch:
             absent = x.new_zeros(len(c), 1)
         else:
             absent = torch.zeros_like(counts).masked_fill(counts == 0, -torch.inf)
-        target = y.to(x.dtype)[:, None] if classes == 2 else onehot
-        return cls(x, target, weights / total, 1.0 / (c[:, None] * total), *standard, absent)
+        return cls(x, y, weights / total, 1.0 / (c[:, None] * total), *standard, absent)
+
+    def done(self, value: Tensor, slope: Tensor, tol: float) -> Tensor:
+        """(P,) bool: who has converged, see `solve`."""
+        distance = torch.minimum(value, slope.square().sum(dim=1) / (2.0 * self.penalty[:, 0]))
+        return (slope.abs().amax(dim=1) <= tol) & (distance <= GAP)
 
     @property
     def columns(self) -> int:
         """M."""
-        return self.target.shape[1]
+        return self.absent.shape[1]
 
     def only(self, chosen: Tensor) -> _Batch:
         """Some of the problems."""
         kept = (part[chosen] for part in (self.weights, self.penalty, self.mean, self.scale, self.absent))
-        return _Batch(self.x, self.target, *kept)
+        return _Batch(self.x, self.y, *kept)
 
     def evaluate(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """(P,) objectives and (P, (D + 1) · M) gradients at ``point``."""
-        parts = point.view(len(point), -1, self.columns)
-        learnt = parts[:, :-1]
-        folded, shift = _folded(learnt, parts[:, -1] + self.absent, self.mean, self.scale)
-        loss, slope = point.new_zeros(len(point)), torch.zeros_like(parts)
-        side = max(1, CHUNK // (len(point) * self.columns))
-        flat = folded.permute(1, 0, 2).flatten(1)
+        """(P,) objectives and (P, M · (D + 1)) gradients at ``point``."""
+        parts = point.view(len(point), self.columns, -1)
+        learnt = parts[..., :-1]
+        folded, shift = _folded(learnt, parts[..., -1] + self.absent, self.mean, self.scale)
+        flat, offset = folded.flatten(0, 1).t(), shift.flatten()
+        loss, slope = point.new_zeros(len(point)), point.new_zeros(len(offset), self.x.shape[1])
+        bias = torch.zeros_like(offset)
+        side = max(1, CHUNK // len(offset))
         for first in range(0, len(self.x), side):
             rows = slice(first, first + side)
-            x = self.x[rows]
-            logits = (x @ flat).view(len(x), len(point), self.columns) + shift
-            part, error = self._loss(logits, self.target[rows])
-            share = self.weights[:, rows].t()
-            loss += (part * share).sum(dim=0)
-            error *= share[:, :, None]
-            slope[:, :-1] += (x.t() @ error.flatten(1)).view(-1, len(point), self.columns).permute(1, 0, 2)
-            slope[:, -1] += error.sum(dim=0)
-        slope[:, :-1] = (slope[:, :-1] - self.mean[:, :, None] * slope[:, None, -1]) / self.scale[:, :, None]
-        slope[:, :-1] += self.penalty[:, :, None] * learnt
-        return loss + 0.5 * self.penalty[:, 0] * learnt.square().sum(dim=(1, 2)), slope.flatten(1)
+            x, share = self.x[rows], self.weights[:, rows].t()
+            logits = torch.addmm(offset, x, flat).view(len(x), *shift.shape)
+            part, error = self._loss(logits, self.y[rows])
+            loss += torch.where(share > 0, part, 0.0).mul_(share).sum(dim=0)
+            error = error.mul_(share[:, :, None]).flatten(1)
+            slope.addmm_(error.t(), x)
+            bias += error.sum(dim=0)
+        whole = torch.empty_like(parts)
+        whole[..., -1] = bias.view_as(shift)
+        whole[..., :-1] = (slope.view_as(learnt) - self.mean[:, None] * whole[..., -1:]) / self.scale[:, None]
+        whole[..., :-1] += self.penalty[:, :, None] * learnt
+        return loss + 0.5 * self.penalty[:, 0] * learnt.square().sum(dim=(1, 2)), whole.flatten(1)
 
-    def _loss(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, P) losses of (n, P, M) logits and their derivatives (n, P, M)."""
+    def _loss(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, P) losses of (n, P, M) logits and their derivatives (n, P, M); inf for a class that is absent."""
         if self.columns == 1:
-            own = logits[..., 0]
-            return torch.nn.functional.softplus(own) - target * own, logits.sigmoid() - target[:, None]
-        known = torch.einsum("npm,nm->np", logits.nan_to_num(neginf=0.0), target)
-        return torch.logsumexp(logits, dim=-1) - known, logits.softmax(dim=-1) - target[:, None]
+            own, target = logits[..., 0], y.to(logits.dtype)[:, None]
+            return torch.nn.functional.softplus(own) - target * own, (own.sigmoid() - target)[..., None]
+        share = logits.log_softmax(dim=-1)
+        chosen = y[:, None, None].expand(*share.shape[:2], 1)
+        known = share.gather(2, chosen)
+        error = share.exp_()
+        return -known[..., 0], error.scatter_add_(2, chosen, torch.full_like(known, -1.0))
 
 
 class _Found(NamedTuple):
@@ -199,7 +212,7 @@ class _Found(NamedTuple):
 def _minimise(batch: _Batch, point: Tensor, max_iter: int, tol: float) -> _Found:
     """L-BFGS on all problems at once; those that are done leave."""
     value, slope = batch.evaluate(point)
-    found = _Found(point, value, torch.zeros(len(point), dtype=torch.long), slope.abs().amax(dim=1) <= tol)
+    found = _Found(point, value, torch.zeros(len(point), dtype=torch.long), batch.done(value, slope, tol))
     going = torch.arange(len(point), device=point.device)
     steps: list[Tensor] = []
     changes: list[Tensor] = []
@@ -218,7 +231,7 @@ def _minimise(batch: _Batch, point: Tensor, max_iter: int, tol: float) -> _Found
         steps, changes = [*steps, moved - found.point[going]][-MEMORY:], [*changes, steeper - slope][-MEMORY:]
         slope = steeper
         found.point[going], found.value[going], found.iterations[going.cpu()] = moved, reached, iteration
-        found.converged[going] = (slope.abs().amax(dim=1) <= tol) | stuck
+        found.converged[going] = active.done(reached, slope, tol) | stuck
     return found
 
 
