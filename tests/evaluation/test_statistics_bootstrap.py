@@ -11,7 +11,15 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from orthoray.errors import InputError
 from orthoray.evaluation import metrics
-from orthoray.evaluation.statistics import auroc_interval, bootstrap_difference, cluster_bootstrap
+from orthoray.evaluation.statistics import (
+    WEIGHTED,
+    auroc_interval,
+    bootstrap_difference,
+    bootstrap_draws,
+    cluster_bootstrap,
+    difference_of,
+    interval_of,
+)
 from orthoray.evaluation.statistics.resampling import draws, evaluator, left_out, sample_of
 
 
@@ -62,6 +70,48 @@ def test_a_draw_is_a_resample_of_whole_patients():
         assert row.sum() == made.patients
         chosen = np.concatenate([np.flatnonzero(patients == who) for who in np.repeat(np.arange(made.patients), row)])
         assert value == pytest.approx(roc_auc_score(labels[chosen], scores[chosen]), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [*((name, 2) for name in WEIGHTED), *((name, 4) for name in metrics.MULTICLASS)]
+)
+def test_named_metrics_equal_those_of_tables_on_the_same_draws(name, classes):
+    rng = np.random.default_rng(classes)
+    labels, scores = rng.integers(0, classes, 90), rng.dirichlet(np.ones(classes), 90).round(1)
+    labels[0], patients = classes - 1, rng.integers(0, 12, 90)
+    _, (values,), made = sample_of(labels, [scores], patients, False)
+    drawn = np.concatenate(list(draws(made, 40, 0)))
+    plain = evaluator(lambda known, given: metrics.compute([name], known, given)[name], labels, values, made.codes)(
+        drawn
+    )
+    np.testing.assert_allclose(evaluator(name, labels, values, made.codes)(drawn), plain, rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "accuracy", area])
+def test_scores_of_other_fits_are_not_compared(metric):
+    """The scores of one fold are shifted by far: pooled they rank badly, fold by fold nothing has changed."""
+    labels, scores, patients = cohort(3)
+    scores = np.column_stack([-scores, scores]) if metric == "accuracy" else scores
+    folds = np.where(patients % 3 > 1, "b", "a")
+    found = cluster_bootstrap(metric, labels, scores, patients, folds=folds, resamples=50)
+    sides = [folds == "a", folds == "b"]
+    alone = [cluster_bootstrap(metric, labels[s], scores[s], patients[s], resamples=2).value for s in sides]
+    assert found.value == pytest.approx(np.mean(alone))
+    if metric != "accuracy":
+        shifted = scores + 1000.0 * sides[1]
+        again = cluster_bootstrap(metric, labels, shifted, patients, folds=folds, resamples=50)
+        assert again == pytest.approx(found)
+        assert cluster_bootstrap(metric, labels, shifted, patients, resamples=50).value != pytest.approx(found.value)
+
+
+def test_differences_of_draws_are_those_of_both_models_together():
+    labels, scores, patients = cohort(5)
+    other = scores + np.random.default_rng(0).normal(size=len(scores))
+    a, b = (bootstrap_draws("auroc", labels, one, patients, resamples=200) for one in (scores, other))
+    assert difference_of(a, b) == bootstrap_difference("auroc", labels, scores, other, patients, resamples=200)
+    assert interval_of(a) == cluster_bootstrap("auroc", labels, scores, patients, resamples=200)
+    with pytest.raises(ValueError, match="not the same draws"):
+        difference_of(a, bootstrap_draws("auroc", labels, other, patients, resamples=100))
 
 
 def test_strata_keep_the_number_of_patients_of_each_class():
@@ -264,7 +314,9 @@ def test_p_of_the_percentiles_by_hand():
         ({"resamples": 1}, "at least 2"),
         ({"level": 1.0}, "level"),
         ({"method": "bcca"}, "Did you mean 'bca'"),
-        ({"metric": "auprc"}, "give 'auroc' or a function"),
+        ({"metric": "auc"}, "give auroc, auprc, accuracy"),
+        ({"metric": "qwk"}, "scores of the classes"),
+        ({"folds": ["a"] * 3}, "lengths differ"),
         ({"metric": lambda labels, scores: np.nan}, "nan on all samples"),
         ({"metric": area, "method": "bca", "labels": [0, 0, 0, 1]}, "use method='percentile'"),
     ],

@@ -13,8 +13,12 @@ from orthoray.evaluation.statistics.delong import DelongTest, FoldsDelongTest, d
 from orthoray.evaluation.statistics.intervals import (
     BootstrapDifference,
     BootstrapInterval,
+    Draws,
     bootstrap_difference,
+    bootstrap_draws,
     cluster_bootstrap,
+    difference_of,
+    interval_of,
 )
 from orthoray.evaluation.statistics.multiplicity import fdr, holm
 from orthoray.evaluation.statistics.probabilities import (
@@ -27,14 +31,17 @@ from orthoray.evaluation.statistics.probabilities import (
 from orthoray.evaluation.statistics.ranks import Friedman, SignedRanks, friedman, mean_ranks, signed_ranks
 from orthoray.evaluation.statistics.reliability import ReliabilityCurve, reliability_curve, wilson
 from orthoray.evaluation.statistics.utility import DecisionCurve, decision_curve
+from orthoray.evaluation.statistics.weighted import WEIGHTED
 
 __all__ = [
+    "WEIGHTED",
     "AurocInterval",
     "BootstrapDifference",
     "BootstrapInterval",
     "Calibration",
     "DecisionCurve",
     "DelongTest",
+    "Draws",
     "FoldTest",
     "FoldsDelongTest",
     "Friedman",
@@ -46,6 +53,7 @@ __all__ = [
     "apply_temperature",
     "auroc_interval",
     "bootstrap_difference",
+    "bootstrap_draws",
     "calibration",
     "cluster_bootstrap",
     "decision_curve",
@@ -53,9 +61,11 @@ __all__ = [
     "delong_test",
     "delong_variance",
     "detectable_difference",
+    "difference_of",
     "fdr",
     "friedman",
     "holm",
+    "interval_of",
     "mean_ranks",
     "nadeau_bengio_test",
     "paired_delong_over_folds",

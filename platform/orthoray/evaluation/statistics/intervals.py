@@ -8,11 +8,33 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray.errors import nearest
-from orthoray.evaluation.statistics.bca import PERCENTILE, spread_of
+from orthoray.evaluation.statistics.bca import PERCENTILE, Spread, spread_of
 from orthoray.evaluation.statistics.checks import Floats, StatisticInputError, between
-from orthoray.evaluation.statistics.resampling import Metric, draws, evaluator, left_out, on_all, sample_of
+from orthoray.evaluation.statistics.resampling import (
+    Cohort,
+    Metric,
+    draws,
+    evaluator,
+    folds_of,
+    left_out,
+    on_all,
+    sample_of,
+)
+from orthoray.evaluation.statistics.weighted import WEIGHTED, Evaluate
 
 Method = Literal["percentile", "bca"]
+
+
+class Draws(NamedTuple):
+    """A metric on all samples, and on each draw of patients.
+
+    Attributes:
+        value: of all samples.
+        values: (R,), NaN where undefined.
+    """
+
+    value: float
+    values: Floats
 
 
 class BootstrapInterval(NamedTuple):
@@ -67,6 +89,7 @@ def cluster_bootstrap(
     scores: npt.ArrayLike,
     patients: npt.ArrayLike,
     *,
+    folds: npt.ArrayLike | None = None,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -76,11 +99,13 @@ def cluster_bootstrap(
     """Interval of a metric over patients drawn with replacement, all samples of a patient together.
 
     Args:
-        metric: ``"auroc"`` (fast), or a function (labels, scores) → value of the drawn samples; a draw on which it
-            gives NaN or raises ValueError or InputError is counted as undefined.
+        metric: a name of `WEIGHTED` (fast), or a function (labels, scores) → value of the drawn samples; a draw on
+            which it gives NaN or raises ValueError or InputError is counted as undefined.
         labels: (N,).
         scores: (N,) or (N, K), finite.
         patients: (N,) names; at least two patients.
+        folds: (N,) names of the fits that the scores are from (fold and seed, say): scores of different fits are not
+            compared with each other, the metric is its mean over the folds. A draw is of patients all the same.
         resamples: number of draws, at least 2.
         level: of confidence, between 0 and 1.
         seed: of the draws; the same patients, strata and seed give the same draws, whatever the order of the samples.
@@ -91,21 +116,53 @@ def cluster_bootstrap(
 
     Raises:
         ValueError: NaN, lengths that differ, one patient, an option that is not known, a metric that is undefined on
-            all samples or on nearly every draw; for ``"auroc"`` labels other than 0 and 1.
+            all samples or on nearly every draw; labels or scores that a named metric is not made for.
 
     Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8; Efron, JASA 1987 (BCa).
     """
     _options(resamples, level, method, metric)
     found, (values,), cohort = sample_of(labels, [scores], patients, stratify)
-    value = on_all(metric, found, values)
-    evaluate = evaluator(metric, found, values, cohort.codes)
-    drawn = np.concatenate([evaluate(chunk) for chunk in draws(cohort, resamples, seed)])
-    kept = _defined(drawn)
-    spread = PERCENTILE
-    if method == "bca":
-        spread = spread_of(value, kept, np.concatenate([evaluate(chunk) for chunk in left_out(cohort)]), cohort)
-    low, high = spread.ends(kept, level)
-    return BootstrapInterval(value, low, high, float(kept.std(ddof=1)), resamples, resamples - len(kept))
+    parts = folds_of(folds, len(found))
+    evaluate = evaluator(metric, found, values, cohort.codes, parts)
+    drawn = Draws(on_all(metric, found, values, parts), _on_draws(evaluate, cohort, resamples, seed))
+    if method == "percentile":
+        return interval_of(drawn, level)
+    without = np.concatenate([evaluate(chunk) for chunk in left_out(cohort)])
+    return _interval(drawn, level, spread_of(drawn.value, _defined(drawn.values), without, cohort))
+
+
+def bootstrap_draws(
+    metric: Metric | str,
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    *,
+    folds: npt.ArrayLike | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    stratify: bool = True,
+) -> Draws:
+    """What `cluster_bootstrap` draws, for `interval_of` and, of two models on the same samples, for `difference_of`.
+
+    Arguments and errors are those of `cluster_bootstrap`.
+    """
+    _options(resamples, 0.5, "percentile", metric)
+    found, (values,), cohort = sample_of(labels, [scores], patients, stratify)
+    parts = folds_of(folds, len(found))
+    evaluate = evaluator(metric, found, values, cohort.codes, parts)
+    return Draws(on_all(metric, found, values, parts), _on_draws(evaluate, cohort, resamples, seed))
+
+
+def interval_of(drawn: Draws, level: float = 0.95) -> BootstrapInterval:
+    """The percentile interval of what was drawn."""
+    return _interval(drawn, between("level", level), PERCENTILE)
+
+
+def difference_of(a: Draws, b: Draws, level: float = 0.95) -> BootstrapDifference:
+    """The percentile interval and p-value of the difference of two models on the same draws of the same patients."""
+    if len(a.values) != len(b.values):
+        raise StatisticInputError(f"{len(a.values)} and {len(b.values)} draws are not the same draws; use one seed.")
+    return _difference(a, b, between("level", level), PERCENTILE)
 
 
 def bootstrap_difference(
@@ -115,6 +172,7 @@ def bootstrap_difference(
     scores_b: npt.ArrayLike,
     patients: npt.ArrayLike,
     *,
+    folds: npt.ArrayLike | None = None,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -132,6 +190,7 @@ def bootstrap_difference(
         scores_a: (N,) or (N, K) of the first model.
         scores_b: of the second.
         patients: (N,) names; at least two patients.
+        folds: see `cluster_bootstrap`.
         resamples: number of draws, at least 2.
         level: of confidence, between 0 and 1.
         seed: of the draws.
@@ -144,26 +203,44 @@ def bootstrap_difference(
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 15.4 and 14.3.
     """
     _options(resamples, level, method, metric)
-    found, (a, b), cohort = sample_of(labels, [scores_a, scores_b], patients, stratify)
-    value_a, value_b = on_all(metric, found, a), on_all(metric, found, b)
-    of_a, of_b = evaluator(metric, found, a, cohort.codes), evaluator(metric, found, b, cohort.codes)
-    drawn = np.concatenate([of_a(chunk) - of_b(chunk) for chunk in draws(cohort, resamples, seed)])
-    kept = _defined(drawn)
-    spread = PERCENTILE
-    if method == "bca":
-        without = np.concatenate([of_a(chunk) - of_b(chunk) for chunk in left_out(cohort)])
-        spread = spread_of(value_a - value_b, kept, without, cohort)
+    found, scores, cohort = sample_of(labels, [scores_a, scores_b], patients, stratify)
+    parts = folds_of(folds, len(found))
+    each = [evaluator(metric, found, values, cohort.codes, parts) for values in scores]
+    a, b = (
+        Draws(on_all(metric, found, values, parts), _on_draws(evaluate, cohort, resamples, seed))
+        for values, evaluate in zip(scores, each, strict=True)
+    )
+    if method == "percentile":
+        return _difference(a, b, level, PERCENTILE)
+    without = np.concatenate([each[0](chunk) - each[1](chunk) for chunk in left_out(cohort)])
+    spread = spread_of(a.value - b.value, _defined(a.values - b.values), without, cohort)
+    return _difference(a, b, level, spread)
+
+
+def _on_draws(evaluate: Evaluate, cohort: Cohort, resamples: int, seed: int) -> Floats:
+    return np.concatenate([evaluate(chunk) for chunk in draws(cohort, resamples, seed)])
+
+
+def _interval(drawn: Draws, level: float, spread: Spread) -> BootstrapInterval:
+    kept = _defined(drawn.values)
+    low, high = spread.ends(kept, level)
+    total = len(drawn.values)
+    return BootstrapInterval(drawn.value, low, high, float(kept.std(ddof=1)), total, total - len(kept))
+
+
+def _difference(a: Draws, b: Draws, level: float, spread: Spread) -> BootstrapDifference:
+    kept = _defined(a.values - b.values)
     low, high = spread.ends(kept, level)
     return BootstrapDifference(
-        value_a=value_a,
-        value_b=value_b,
-        difference=value_a - value_b,
+        value_a=a.value,
+        value_b=b.value,
+        difference=a.value - b.value,
         low=low,
         high=high,
         se=float(kept.std(ddof=1)),
         p=spread.p(kept),
-        resamples=resamples,
-        undefined=resamples - len(kept),
+        resamples=len(a.values),
+        undefined=len(a.values) - len(kept),
     )
 
 
@@ -175,9 +252,9 @@ def _options(resamples: int, level: float, method: str, metric: Metric | str) ->
         raise StatisticInputError(
             f"method '{method}' is not known; choose 'percentile' or 'bca'.{nearest(method, ('percentile', 'bca'))}"
         )
-    if not callable(metric) and metric != "auroc":
+    if not callable(metric) and metric not in WEIGHTED:
         raise StatisticInputError(
-            f"metric {metric!r} is not known; give 'auroc' or a function (labels, scores) → value."
+            f"metric {metric!r} is not known; give {', '.join(WEIGHTED)} or a function (labels, scores) → value."
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,16 +13,16 @@ from orthoray.evaluation.statistics.checks import (
     Floats,
     Ints,
     StatisticInputError,
-    binary,
     groups,
     numbers,
     same_length,
 )
+from orthoray.evaluation.statistics.weighted import Evaluate, weighted
 
 Metric = Callable[[npt.NDArray[Any], Floats], float]
 """(labels, scores) → value; NaN, ValueError or InputError where it is not defined."""
-Evaluate = Callable[[Ints], Floats]
-"""(C, P) how often each of P patients was drawn → (C,) values, NaN where undefined."""
+Parts = Sequence[npt.NDArray[np.intp]]
+"""Rows of each fold; all rows once if there are none."""
 
 CHUNK = 1 << 21
 """Weights of samples that are held at a time."""
@@ -82,6 +82,14 @@ def sample_of(
     return found, values, cohort
 
 
+def folds_of(folds: npt.ArrayLike | None, length: int) -> Parts:
+    """Rows of each fold, in order of their names."""
+    if folds is None:
+        return [np.arange(length)]
+    codes, names = groups("folds", folds, length)
+    return [np.flatnonzero(codes == at) for at in range(len(names))]
+
+
 def draws(cohort: Cohort, resamples: int, seed: int) -> Iterator[Ints]:
     """Yield (C, P) how often each patient was drawn, in chunks; more resamples continue the same draws."""
     seeds = np.random.SeedSequence(seed).spawn(len(cohort.strata))
@@ -103,41 +111,33 @@ def left_out(cohort: Cohort) -> Iterator[Ints]:
         yield (np.arange(cohort.patients)[None, :] != missing[:, None]).astype(np.int64)
 
 
-def on_all(metric: Metric | str, labels: npt.NDArray[Any], scores: Floats) -> float:
-    """The metric on all samples; its own errors pass, a value that is not finite is refused."""
-    if callable(metric):
-        value = float(metric(labels.copy(), scores.copy()))
-    else:
-        value = float(weighted_auroc(labels, scores, np.arange(len(labels)))(np.ones((1, len(labels)), np.int64))[0])
+def on_all(metric: Metric | str, labels: npt.NDArray[Any], scores: Floats, folds: Parts) -> float:
+    """The metric on all samples (mean over the folds); its own errors pass, a value that is not finite is refused."""
+    found = []
+    for rows in folds:
+        known, given = labels[rows], scores[rows]
+        if callable(metric):
+            found.append(float(metric(known.copy(), given.copy())))
+        else:
+            once = np.ones((1, len(rows)), dtype=np.int64)
+            found.append(float(weighted(metric, known, given, np.arange(len(rows)))(once)[0]))
+    value = float(np.mean(found))
     if not np.isfinite(value):
         raise StatisticInputError(f"the metric is {value} on all samples; choose one that is defined for them.")
     return value
 
 
-def evaluator(metric: Metric | str, labels: npt.NDArray[Any], scores: Floats, codes: Ints) -> Evaluate:
-    """A function that computes the metric on many draws."""
-    return _repeated(metric, labels, scores, codes) if callable(metric) else weighted_auroc(labels, scores, codes)
+def evaluator(
+    metric: Metric | str, labels: npt.NDArray[Any], scores: Floats, codes: Ints, folds: Parts | None = None
+) -> Evaluate:
+    """A function that computes the metric (its mean over the folds) on many draws; NaN where a fold has none."""
+    parts = [np.arange(len(labels))] if folds is None else folds
+    each = [_of_rows(metric, labels[rows], scores[rows], codes[rows]) for rows in parts]
+    return lambda drawn: np.asarray(np.mean([evaluate(drawn) for evaluate in each], axis=0))
 
 
-def weighted_auroc(labels: npt.NDArray[Any], scores: Floats, codes: Ints) -> Evaluate:
-    """Areas under the ROC curve of weighted samples from one sort; whole numbers up to the last division."""
-    if scores.ndim != 1:
-        raise StatisticInputError(f"'auroc' needs one score per sample, not scores of shape {scores.shape}.")
-    positive = binary(labels, len(scores)) == 1
-    order = np.argsort(scores, kind="stable")
-    ordered, people, up = scores[order], codes[order], positive[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-
-    def evaluate(drawn: Ints) -> Floats:
-        weights = drawn[:, people]
-        above = np.add.reduceat(np.where(up, weights, 0), starts, axis=1)
-        below = np.add.reduceat(np.where(up, 0, weights), starts, axis=1)
-        total = np.cumsum(below, axis=1)
-        twice = np.einsum("ij,ij->i", above, 2 * total - below)  # pairs won twice, ties once
-        pairs = above.sum(axis=1) * total[:, -1]
-        return np.where(pairs > 0, twice / np.maximum(2 * pairs, 1), np.nan)
-
-    return evaluate
+def _of_rows(metric: Metric | str, labels: npt.NDArray[Any], scores: Floats, codes: Ints) -> Evaluate:
+    return _repeated(metric, labels, scores, codes) if callable(metric) else weighted(metric, labels, scores, codes)
 
 
 def _repeated(metric: Metric, labels: npt.NDArray[Any], scores: Floats, codes: Ints) -> Evaluate:
