@@ -43,7 +43,14 @@ def test_study_end_to_end_and_resume(ray_session, cohort, capsys):
     assert len(predictions) == 2 * 3 * 18
     pixels = results[(results["model"] == "pixels") & (results["metric"] == "auroc") & (results["fold"] == -1)]
     assert (pixels["value"] > 0.9).all()  # the bar is plainly visible
-    assert "beats every baseline" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "beats every baseline" in shown
+    tests = pd.read_parquet(folder / "comparisons.parquet")
+    assert set(zip(tests["task"], tests["baseline"], strict=True)) == {
+        (task, model) for task in ("mr_acl", "xr_tkr") for model in ("pixels", "untrained")
+    }
+    assert all(f"{row.task}, lp: {row.difference:+.3f} over {row.baseline}" in shown for row in tests.itertuples())
+    assert len(pd.read_parquet(folder / "intervals.parquet")) == 2 * 3 * 4  # tasks x models x metrics
 
     facts = storage.read_json(f"{out}/study.json")
     assert facts["status"] == "done"

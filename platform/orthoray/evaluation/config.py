@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from orthoray.config import Auto, StrictModel
+from orthoray.errors import nearest
 from orthoray.features.aggregate import Aggregation
 from orthoray.features.settings import FeatureSettings
 
@@ -75,6 +76,8 @@ class StudyConfig(StrictModel):
 
     ``pretrain_run`` is short for the three standard models ``pixels``, ``untrained`` (the run's ``initial/``) and
     ``pretrained`` (its ``checkpoint/``); ``models`` adds to them. ``fractions`` are shares of the training patients.
+    ``candidate`` is the model that is tested against all others; auto = ``pretrained`` if there is one, else none.
+    ``resamples``: of the bootstrap over patients.
     """
 
     name: str = Field(default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -91,6 +94,8 @@ class StudyConfig(StrictModel):
     features: FeatureConfig = FeatureConfig()
     probe: ProbeConfig = ProbeConfig()
     trials: Annotated[int, Field(ge=1)] | Auto = "auto"
+    candidate: str = "auto"
+    resamples: int = Field(default=2000, ge=100, le=100_000)
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
@@ -105,7 +110,16 @@ class StudyConfig(StrictModel):
         names = [model.name for model in self.all_models()]
         if len(set(names)) != len(names):
             raise ValueError(f"model names must differ: {', '.join(names)}")
+        if self.candidate not in ("auto", *names):
+            hint = nearest(self.candidate, names)
+            raise ValueError(f"candidate '{self.candidate}' is none of the models: {', '.join(names)}.{hint}")
         return self
+
+    def tested(self) -> str | None:
+        """The model that is tested against all others, if any."""
+        names = [model.name for model in self.all_models()]
+        wanted = "pretrained" if self.candidate == "auto" else self.candidate
+        return wanted if wanted in names and len(names) > 1 else None
 
     def all_models(self) -> list[ModelSpec]:
         """The models in the order of tables: the standard three first, then those listed."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyarrow as pa
 
 from orthoray import storage
 from orthoray.config import to_yaml
+from orthoray.evaluation.comparisons import compare, comparison_lines, draw_all, intervals
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.describe import describe
 from orthoray.evaluation.preflight import Plan, plan_study
@@ -13,6 +15,7 @@ from orthoray.evaluation.results import collect
 from orthoray.evaluation.rows import Row, digest, finished, samples_digest
 from orthoray.evaluation.splitfiles import check_existing_splits, write_study_splits
 from orthoray.evaluation.summary import summarise, summary_lines, verdict, verdict_lines
+from orthoray.evaluation.tasks import TaskCard
 from orthoray.evaluation.trials import StudyJob, TaskJob, run_rows
 from orthoray.features.store import extract_all
 from orthoray.progress import heading, outputs, say
@@ -25,8 +28,9 @@ def run_study(config: StudyConfig) -> str:
     """Run a downstream study and return the URI of its folder.
 
     The folder gets ``config.yaml``, ``study.json``, ``splits/``, ``features/`` (unless ``features.store`` says
-    otherwise), ``parts/`` (one file per finished row), ``results.parquet`` and ``predictions.parquet``. A row that
-    has its part file is not run again, so an interrupted study goes on where it stopped.
+    otherwise), ``parts/`` (one file per finished row), ``results.parquet`` and ``predictions.parquet``, and what is
+    computed from these two: ``intervals.parquet`` and, with a candidate, ``comparisons.parquet``. A row that has its
+    part file is not run again, so an interrupted study goes on where it stopped.
 
     Raises:
         InputError: anything wrong with the configuration or the data; found before anything is written.
@@ -47,11 +51,12 @@ def run_study(config: StudyConfig) -> str:
         if todo:
             _run(config, plan, out, todo)
         cards = {name: task.card for name, task in plan.tasks.items()}
-        results, _ = collect(config.name, out, rows, cards, tracker.run_id)
+        results, predictions = collect(config.name, out, rows, cards, tracker.run_id)
         table = summarise(results, {name: card.headline for name, card in cards.items()})
         tracker.log(_tracked(table), step=0)
+    tests = _compare(config, out, results, predictions, cards)
     storage.write_json(storage.join(out, "study.json"), describe(config, plan, "done"))
-    _report(config, out, results, table)
+    _report(config, out, results, table, tests)
     return out
 
 
@@ -117,12 +122,35 @@ def _tracked(table: pd.DataFrame) -> dict[str, float]:
     return {f"{r.task}/{r.model}/{r.metric}": float(str(r.mean)) for r in head.itertuples()}
 
 
-def _report(config: StudyConfig, out: str, results: pd.DataFrame, table: pd.DataFrame) -> None:
+def _compare(
+    config: StudyConfig, out: str, results: pd.DataFrame, predictions: pd.DataFrame, cards: dict[str, TaskCard]
+) -> pd.DataFrame:
+    """Write ``intervals.parquet``, and ``comparisons.parquet`` where there is a candidate; returns the latter."""
+    metrics = {name: card.metrics for name, card in cards.items()}
+    draws = draw_all(predictions, metrics, config.resamples)
+    _write(intervals(draws), storage.join(out, "intervals.parquet"))
+    candidate = config.tested()
+    if candidate is None:
+        return pd.DataFrame()
+    tests = compare(results, draws, {name: card.headline for name, card in cards.items()}, candidate)
+    _write(tests, storage.join(out, "comparisons.parquet"))
+    return tests
+
+
+def _write(table: pd.DataFrame, uri: str) -> None:
+    storage.write_table(pa.Table.from_pandas(table, preserve_index=False), uri)
+
+
+def _report(config: StudyConfig, out: str, results: pd.DataFrame, table: pd.DataFrame, tests: pd.DataFrame) -> None:
     heading("Results: mean ± SD over folds")
     for line in summary_lines(table):
         say(f"  {line}")
     if set(STANDARD) <= {model.name for model in config.all_models()}:
         for line in verdict_lines(verdict(results)):
+            say(f"  {line}")
+    if len(tests):
+        heading("Differences: bootstrap over patients, 95 % interval")
+        for line in comparison_lines(tests):
             say(f"  {line}")
     outputs(
         {"results": storage.join(out, "results.parquet"), "predictions": storage.join(out, "predictions.parquet")},

@@ -92,8 +92,9 @@ def _accuracy(confusion: Floats) -> Floats:
 
 
 def _balanced_accuracy(confusion: Floats) -> Floats:
-    recall = np.diagonal(confusion, axis1=1, axis2=2) / confusion.sum(axis=2)
-    return np.asarray(np.nanmean(recall, axis=1))
+    support = confusion.sum(axis=2)
+    recall = np.diagonal(confusion, axis1=1, axis2=2) / np.maximum(support, 1)
+    return np.asarray(recall.sum(axis=1) / (support > 0).sum(axis=1))
 
 
 def _f1(confusion: Floats) -> tuple[Floats, Floats]:
