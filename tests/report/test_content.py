@@ -69,6 +69,28 @@ def test_best_is_said_in_text_and_belongs_to_the_largest_mean(page):
     assert checked == 5 + 4 + 4
 
 
+def test_differences_are_those_of_the_fold_means_with_intervals_and_adjusted_p_values(made, page):
+    (table,) = [table for table in tables_of(page) if "minus each comparison" in table["caption"]]
+    rows = [row[-9:] for row in table["rows"][1:]]  # the first of a task's rows has the task before it
+    assert [row[0] for row in rows] == 3 * ["Raw pixels", "Untrained"]
+    for _, _, _, p, by_holm, by_fdr, _, _, _ in rows:
+        p, by_holm, by_fdr = (float(text.removeprefix("< ")) for text in (p, by_holm, by_fdr))
+        assert p <= by_fdr <= by_holm
+    titles = [row[0] for row in table["rows"][1:] if len(row) == 10]
+    at = 2 * next(k for k, title in enumerate(titles) if title.startswith("Anterior"))
+    ours, other = (rows_of(made, "mr_acl", name).groupby("fold") for name in ("pretrained", "pixels"))
+    gain = np.mean([area(a) - area(b) for (_, a), (_, b) in zip(ours, other, strict=True)])
+    assert rows[at][1] == f"{gain:+.3f}"
+    low, high = (float(end.replace("−", "-")) for end in rows[at][2].split(" to "))
+    assert 0 < low < gain < high
+    assert f"over Raw pixels {gain:+.3f}, {rows[at][2]}" in page  # the figure in words
+
+
+def test_a_study_names_its_candidate(made, fresh, save):
+    save(fresh.study, fresh.facts | {"candidate": "untrained"}, made.predictions)
+    assert load_study(fresh.study).ranked[0] == "untrained"
+
+
 def test_counts_of_samples_and_patients(page):
     captions = [table["caption"] for table in tables_of(page)]
     assert any("(mr_acl): 60 studies of 60 patients, 5 folds, 1 seed." in caption for caption in captions)

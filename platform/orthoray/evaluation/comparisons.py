@@ -93,7 +93,8 @@ def compare(
         One row per (task, protocol, fraction, baseline): ``metric, candidate, value, baseline_value, difference, low,
         high, p`` (cluster bootstrap), ``p_holm, p_fdr`` of it, ``folds, fold_low, fold_high, fold_p`` (Nadeau and
         Bengio), ``paper_p`` (two-sided t-test of unpaired folds), ``detectable`` (true difference that Nadeau and
-        Bengio's test would have found with probability 0.8; NaN with fewer than two folds) and ``undefined`` draws.
+        Bengio's test would have found with probability 0.8; these are NaN with fewer than two folds) and ``undefined``
+        draws.
     """
     rows = []
     for (task, model, protocol, fraction, metric), drawn in draws.items():
@@ -124,10 +125,10 @@ def _tested(
         **_bootstrapped(ours, theirs),
         "folds": len(a),
     }
-    if len(a) < 2:
+    train, test = float(a["n_train_patients"].mean()), float(a["n_patients"].mean())
+    if len(a) < 2 or np.isnan(train):
         return told | dict.fromkeys(("fold_low", "fold_high", "fold_p", "paper_p", "detectable"), float("nan"))
     differences = (a["value"] - b["value"].reindex(a.index)).to_numpy()
-    train, test = float(a["n_train_patients"].mean()), float(a["n_patients"].mean())
     corrected = nadeau_bengio_test(differences, train, test)
     sd = float(np.std(differences, ddof=1))
     return told | {
@@ -157,20 +158,26 @@ def _folds(results: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
     chosen = results[results["fold"] != POOLED]
     for column in (*ROW, "metric"):
         chosen = chosen[chosen[column] == where[column]]
-    patients = [json.loads(text)["n_train_patients"] for text in chosen["params"]]
+    patients = [float(json.loads(text).get("n_train_patients", "nan")) for text in chosen["params"]]
     return chosen.assign(n_train_patients=patients).set_index(["seed", "fold"])
 
 
 def comparison_lines(table: pd.DataFrame) -> list[str]:
     """Plain text: at the largest fraction, a line per task and baseline."""
     lines = []
-    for row in table[table["fraction"] == table["fraction"].max()].to_dict("records"):
+    for row in records(table[table["fraction"] == table["fraction"].max()]):
         told = "{task}, {protocol}: {difference:+.3f} over {baseline} ({low:+.3f} to {high:+.3f})".format(**row)
-        lines.append(f"{told}, p {_p(row['p'])}, by Holm {_p(row['p_holm'])}; by folds {_p(row['fold_p'])}")
+        lines.append(f"{told}, p {p_text(row['p'])}, by Holm {p_text(row['p_holm'])}; by folds {p_text(row['fold_p'])}")
     return lines
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """``0.012``, ``< 0.001`` or ``unknown``."""
     if np.isnan(value):
         return "unknown"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A dictionary per row."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

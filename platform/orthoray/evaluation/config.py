@@ -76,7 +76,8 @@ class StudyConfig(StrictModel):
 
     ``pretrain_run`` is short for the three standard models ``pixels``, ``untrained`` (the run's ``initial/``) and
     ``pretrained`` (its ``checkpoint/``); ``models`` adds to them. ``fractions`` are shares of the training patients.
-    ``candidate`` is the model that is tested against all others; auto = ``pretrained`` if there is one, else none.
+    ``candidate`` is the model that is tested against all others; auto = ``pretrained`` if there is one, else
+    the last checkpoint.
     ``resamples``: of the bootstrap over patients.
     """
 
@@ -115,11 +116,13 @@ class StudyConfig(StrictModel):
             raise ValueError(f"candidate '{self.candidate}' is none of the models: {', '.join(names)}.{hint}")
         return self
 
-    def tested(self) -> str | None:
-        """The model that is tested against all others, if any."""
+    def tested(self) -> str:
+        """The model that is tested against all others."""
+        if self.candidate != "auto":
+            return self.candidate
         names = [model.name for model in self.all_models()]
-        wanted = "pretrained" if self.candidate == "auto" else self.candidate
-        return wanted if wanted in names and len(names) > 1 else None
+        checkpoints = [model.name for model in self.all_models() if model.kind == "checkpoint"]
+        return "pretrained" if "pretrained" in names else (checkpoints or names)[-1]
 
     def all_models(self) -> list[ModelSpec]:
         """The models in the order of tables: the standard three first, then those listed."""

@@ -19,6 +19,7 @@ def describe(config: StudyConfig, plan: Plan, status: str) -> dict[str, Any]:
         "tasks": {name: _task(task) for name, task in plan.tasks.items()},
         "skipped": plan.skipped,
         "models": _models(config, plan),
+        "candidate": config.tested(),
         "headline": {name: task.card.headline for name, task in plan.tasks.items()},
         "protocol": _protocol(config),
         "overlap": _overlap(plan),

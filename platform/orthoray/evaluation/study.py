@@ -29,7 +29,7 @@ def run_study(config: StudyConfig) -> str:
 
     The folder gets ``config.yaml``, ``study.json``, ``splits/``, ``features/`` (unless ``features.store`` says
     otherwise), ``parts/`` (one file per finished row), ``results.parquet`` and ``predictions.parquet``, and what is
-    computed from these two: ``intervals.parquet`` and, with a candidate, ``comparisons.parquet``. A row that has its
+    computed from these two: ``intervals.parquet`` and ``comparisons.parquet``. A row that has its
     part file is not run again, so an interrupted study goes on where it stopped.
 
     Raises:
@@ -125,14 +125,12 @@ def _tracked(table: pd.DataFrame) -> dict[str, float]:
 def _compare(
     config: StudyConfig, out: str, results: pd.DataFrame, predictions: pd.DataFrame, cards: dict[str, TaskCard]
 ) -> pd.DataFrame:
-    """Write ``intervals.parquet``, and ``comparisons.parquet`` where there is a candidate; returns the latter."""
+    """Write ``intervals.parquet`` and ``comparisons.parquet``; returns the latter."""
     metrics = {name: card.metrics for name, card in cards.items()}
     draws = draw_all(predictions, metrics, config.resamples)
     _write(intervals(draws), storage.join(out, "intervals.parquet"))
-    candidate = config.tested()
-    if candidate is None:
-        return pd.DataFrame()
-    tests = compare(results, draws, {name: card.headline for name, card in cards.items()}, candidate)
+    headline = {name: card.headline for name, card in cards.items()}
+    tests = compare(results, draws, headline, config.tested())
     _write(tests, storage.join(out, "comparisons.parquet"))
     return tests
 

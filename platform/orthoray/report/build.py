@@ -8,6 +8,7 @@ from typing import Any
 from orthoray import storage
 from orthoray.report.attention import attention
 from orthoray.report.cohort import labels_of, read_cohorts
+from orthoray.report.differences import differences
 from orthoray.report.figures import confusions, dot_plots, fraction_plots, roc_plots, style
 from orthoray.report.images import sample_grid
 from orthoray.report.load import Study, load_study
@@ -66,6 +67,7 @@ def collect(study: Study) -> dict[str, Any]:
         "pictures_note": pictures_note,
         "training": training(study),
         "dots": dot_plots(study),
+        "differences": differences(study),
         "tables": result_tables(study),
         "rocs": roc_plots(study),
         "confusions": confusions(study),

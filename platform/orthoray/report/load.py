@@ -42,7 +42,9 @@ class Study:
 
     @property
     def candidate(self) -> str:
-        """The model that the report is about: ``pretrained``, or the last checkpoint, or the last model."""
+        """The model that the report is about: the study's, or ``pretrained``, or the last checkpoint or model."""
+        if self.facts.get("candidate") in self.models:
+            return str(self.facts["candidate"])
         if "pretrained" in self.models:
             return "pretrained"
         kinds = {str(model["name"]): model["kind"] for model in self.facts["models"]}

@@ -1,0 +1,83 @@
+"""What the candidate gains over every comparison, with intervals over patients and adjusted p-values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orthoray.evaluation.comparisons import compare, draw_all, p_text, records
+from orthoray.report.figures import style
+from orthoray.report.load import Study, full_data, short
+from orthoray.report.naming import metric_name, model_name
+from orthoray.report.svg import TOP, Chart
+
+LANE, ROOM = 26, 40
+
+
+def differences(study: Study) -> dict[str, Any] | None:
+    """Tests at all training patients, by the headline metric of each task; None with a single model.
+
+    Returns:
+        ``tasks``: title, metric, svg (a forest of the differences) and rows of text for the table; ``unknown``: whether
+        some draws of patients left a fold without one of its classes.
+    """
+    headline = {name: study.headline(name) for name in study.tasks}
+    if not study.comparisons:
+        return None
+    results, predictions = (
+        pd.concat([full_data(table, name) for name in headline]) for table in (study.results, study.predictions)
+    )
+    draws = draw_all(predictions, {name: [metric] for name, metric in headline.items()})
+    tests = compare(results, draws, headline, study.candidate)
+    tasks = [
+        {
+            "title": task["title"],
+            "metric": metric_name(headline[name]),
+            "svg": _forest(study, task["title"], metric_name(headline[name]), tests[tests["task"] == name]),
+            "rows": [_row(row) for row in records(tests[tests["task"] == name])],
+        }
+        for name, task in study.tasks.items()
+    ]
+    return {"tasks": tasks, "unknown": bool((tests["undefined"] > 0).any())}
+
+
+def _forest(study: Study, title: str, metric: str, rows: pd.DataFrame) -> Any:
+    """A line per comparison: the difference and its interval, beside the line of no difference."""
+    values = rows[["difference", "low", "high"]].to_numpy(dtype=np.float64)
+    known = values[np.isfinite(values)]
+    low, high = min(0.0, float(known.min())), max(0.0, float(known.max()))
+    room = max(0.01, 0.08 * (high - low))
+    height = TOP + LANE * len(rows) + ROOM
+    chart = Chart.over((low - room, high + room), (0, 1), height, left=92)
+    chart.axes(f"difference in {metric}", y_ticks=False)
+    chart.line(chart.x(0), TOP, chart.x(0), height - ROOM, "chance")
+    told = []
+    for place, row in enumerate(records(rows)):
+        look, middle = style(study, row["baseline"]), TOP + LANE * (place + 0.5)
+        chart.text(84, middle + 4, short(model_name(row["baseline"]), 12), "name", "end")
+        if np.isfinite(row["low"]):
+            chart.line(chart.x(row["low"]), middle, chart.x(row["high"]), middle, f"mean {look['css']}")
+        chart.mark(look["mark"], chart.x(row["difference"]), middle, 4.6, f"dot {look['css']}")
+        told.append(f"over {model_name(row['baseline'])} {_signed(row['difference'])}, {_interval(row)}")
+    return chart.render(f"{title}: difference in {metric}. {'; '.join(told)}.")
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "baseline": row["baseline"],
+        "difference": _signed(row["difference"]),
+        "interval": _interval(row),
+        "clear": bool(row["p_holm"] < 0.05),
+        **{name: p_text(row[name]) for name in ("p", "p_holm", "p_fdr", "fold_p", "paper_p")},
+        "detectable": "unknown" if np.isnan(row["detectable"]) else f"{row['detectable']:.3f}",
+    }
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "unknown" if np.isnan(row["low"]) else f"{_signed(row['low'])} to {_signed(row['high'])}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
