@@ -7,7 +7,7 @@ import pytest
 from tests.stores import write_feature_folder
 
 from orthoray.data.splits import make_splits
-from orthoray.evaluation.config import ProbeConfig
+from orthoray.evaluation.config import KnnConfig, ProbeConfig
 from orthoray.evaluation.protocol import Samples
 from orthoray.evaluation.trials import StudyJob, TaskJob
 
@@ -60,6 +60,7 @@ def job_of():
             components={"m": components},
             aggregate="mean",
             probe=ProbeConfig(**probe),
+            knn=KnnConfig(),
         )
 
     return make

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as reference_log_loss
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from orthoray.data.splits import make_splits
@@ -14,7 +15,7 @@ from orthoray.errors import RunError
 from orthoray.evaluation.config import ProbeConfig
 from orthoray.evaluation.metrics import compute
 from orthoray.evaluation.probe import Part, Problem, Walk, fit_probe, fit_probes, log_loss
-from orthoray.evaluation.protocol import fold_rows, inner_folds
+from orthoray.evaluation.protocol import fold_rows, inner_folds, training_subset
 from orthoray.evaluation.rows import Row, read_part
 from orthoray.evaluation.trials import run_unit
 
@@ -34,6 +35,26 @@ def mean_auroc(tables):
 def test_planted_signal_is_found(tmp_path, planted, job_of):
     samples, features = planted(strength=2.0)
     assert mean_auroc(out_of_fold(job_of(tmp_path, samples, features))) > 0.85
+
+
+def test_neighbours_find_the_signal_and_see_the_training_part_only(tmp_path, planted, job_of):
+    samples, features = planted(strength=4.0)
+    job = job_of(tmp_path / "clean", samples, features)
+    rows = [Row("t", "m", "knn", 0.5, 0, fold, "d") for fold in range(5)]
+    run_unit(job, rows)
+    tables = [read_part(row.part(job.out)) for row in rows]
+    assert mean_auroc([table.to_pandas() for table, _ in tables]) > 0.85
+    for fold, (table, facts) in enumerate(tables):
+        train, test = fold_rows(samples, job.tasks["t"].splits[0], fold)
+        train = training_subset(samples, train, 0.5, 0)
+        model = KNeighborsClassifier(
+            n_neighbors=20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
+        )
+        # features are stored as float16
+        stored = features.astype(np.float16).astype(np.float64)
+        expected = model.fit(stored[train], samples.label[train]).predict_proba(stored[test])
+        np.testing.assert_allclose(table.select(["score_0", "score_1"]).to_pandas(), expected, atol=1e-9)
+        assert (facts["k"], facts["n_train"]) == (20, len(train))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 def config(tmp_path, **change):
     values = {"out": str(tmp_path / "out"), "datasets": [str(tmp_path / "ds")], "folds": 3, "probe": {"c_steps": 4}}
-    values |= {"pretrain_run": str(tmp_path / "run")}
+    values |= {"pretrain_run": str(tmp_path / "run"), "protocols": ["lp", "knn"]}
     return parse_config(StudyConfig, {**values, **change}, "study")
 
 
@@ -39,18 +39,20 @@ def test_study_end_to_end_and_resume(ray_session, cohort, capsys):
     predictions = pd.read_parquet(folder / "predictions.parquet")
     assert set(results["model"]) == {"pixels", "untrained", "pretrained"}
     assert set(results["task"]) == {"mr_acl", "xr_tkr"}
-    assert len(results) == 2 * 3 * 4 * 4  # tasks x models x (3 folds + pooled) x metrics
-    assert len(predictions) == 2 * 3 * 18
+    assert len(results) == 2 * 3 * 2 * 4 * 4  # tasks x models x protocols x (3 folds + pooled) x metrics
+    assert len(predictions) == 2 * 3 * 2 * 18
     pixels = results[(results["model"] == "pixels") & (results["metric"] == "auroc") & (results["fold"] == -1)]
-    assert (pixels["value"] > 0.9).all()  # the bar is plainly visible
+    assert (pixels.loc[pixels["protocol"] == "lp", "value"] > 0.9).all()  # the bar is plainly visible
     shown = capsys.readouterr().out
     assert "beats every baseline" in shown
     tests = pd.read_parquet(folder / "comparisons.parquet")
     assert set(zip(tests["task"], tests["baseline"], strict=True)) == {
         (task, model) for task in ("mr_acl", "xr_tkr") for model in ("pixels", "untrained")
     }
-    assert all(f"{row.task}, lp: {row.difference:+.3f} over {row.baseline}" in shown for row in tests.itertuples())
-    assert len(pd.read_parquet(folder / "intervals.parquet")) == 2 * 3 * 4  # tasks x models x metrics
+    assert all(
+        f"{row.task}, {row.protocol}: {row.difference:+.3f} over {row.baseline}" in shown for row in tests.itertuples()
+    )
+    assert len(pd.read_parquet(folder / "intervals.parquet")) == 2 * 3 * 2 * 4  # tasks x models x protocols x metrics
 
     facts = storage.read_json(f"{out}/study.json")
     assert facts["status"] == "done"
@@ -65,8 +67,8 @@ def test_study_end_to_end_and_resume(ray_session, cohort, capsys):
     assert not (folder / ".tune").exists()
 
     before = stamps(folder)
-    assert len(before) == 2 * 3 * 3
-    lost = sorted(before)[0]
+    assert len(before) == 2 * 3 * 2 * 3
+    lost = sorted(name for name in before if "-lp-" in name)[0]
     next(folder.rglob(lost)).unlink()
     run_study(config(cohort))
     after = stamps(folder)

@@ -10,9 +10,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from tests.pretrain.labelled import write_backbone, write_labelled
 
 from orthoray.errors import InputError
+from orthoray.evaluation.knn import knn_scores
 from orthoray.evaluation.protocol import Samples
 from orthoray.pretrain.best import Best
-from orthoray.pretrain.knn import knn_scores
 from orthoray.pretrain.probes import out_of_fold, patient_interval, plan_probes, probe_checkpoint, subset
 from orthoray.pretrain.settings.probes import ProbesConfig
 

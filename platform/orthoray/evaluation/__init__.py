@@ -1,1 +1,1 @@
-"""Evaluate: features once, patient-grouped folds, linear probes, and results as rows."""
+"""Evaluate: features once, patient-grouped folds, linear probes and neighbours, and results as rows."""

@@ -12,7 +12,7 @@ from orthoray.errors import nearest
 from orthoray.features.aggregate import Aggregation
 from orthoray.features.settings import FeatureSettings
 
-Protocol = Literal["lp"]
+Protocol = Literal["lp", "knn"]
 
 
 class ModelSpec(StrictModel):
@@ -71,14 +71,24 @@ class ProbeConfig(StrictModel):
         return self
 
 
+class KnnConfig(StrictModel):
+    """Votes of the ``k`` nearest training samples by cosine, weighed exp(cosine / temperature); nothing is fitted.
+
+    The defaults are DINO's (Caron et al. 2021).
+    """
+
+    k: int = Field(default=20, ge=1)
+    temperature: float = Field(default=0.07, gt=0)
+
+
 class StudyConfig(StrictModel):
     """A downstream study: every model on every task under every protocol, fraction, seed and fold.
 
     ``pretrain_run`` is short for the three standard models ``pixels``, ``untrained`` (the run's ``initial/``) and
-    ``pretrained`` (its ``checkpoint/``); ``models`` adds to them. ``fractions`` are shares of the training patients.
-    ``candidate`` is the model that is tested against all others; auto = ``pretrained`` if there is one, else
-    the last checkpoint.
-    ``resamples``: of the bootstrap over patients.
+    ``pretrained`` (its ``checkpoint/``); ``models`` adds to them. ``protocols``: lp, a linear probe; knn, nearest
+    neighbours. ``fractions`` are shares of the training patients. ``candidate`` is the model that is tested against
+    all others; auto = ``pretrained`` if there is one, else the last checkpoint. ``resamples``: of the bootstrap over
+    patients.
     """
 
     name: str = Field(default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -94,6 +104,7 @@ class StudyConfig(StrictModel):
     aggregate: Aggregation = "mean"
     features: FeatureConfig = FeatureConfig()
     probe: ProbeConfig = ProbeConfig()
+    knn: KnnConfig = KnnConfig()
     trials: Annotated[int, Field(ge=1)] | Auto = "auto"
     candidate: str = "auto"
     resamples: int = Field(default=2000, ge=100, le=100_000)

@@ -72,6 +72,8 @@ def _protocol(config: StudyConfig) -> dict[str, Any]:
         "stratified_by": "label",
         "aggregate": config.aggregate,
         "probe": "logistic regression with an L2 penalty on features standardised on the training part",
+        "neighbours": f"the {config.knn.k} nearest training samples by cosine, weighed exp(cosine / "
+        f"{config.knn.temperature:g})",
         "c_grid": grid,
         "inner": _inner(config.probe),
         "inner_metric": config.probe.inner_metric,

@@ -70,9 +70,10 @@ def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
         for model in config.all_models():
             spec = plan.specs[model.name]
             keys = [spec.key(dataset_id, config.features.modality) for dataset_id in ids]
-            shared = [2, data, keys, config.aggregate, config.probe.model_dump(), len(task.card.classes)]
+            shared = [2, data, keys, config.aggregate, len(task.card.classes)]
+            options = {"lp": config.probe.model_dump(), "knn": config.knn.model_dump()}
             rows += [
-                Row(name, model.name, protocol, fraction, seed, fold, digest(shared, splits[seed]))
+                Row(name, model.name, protocol, fraction, seed, fold, digest(shared, options[protocol], splits[seed]))
                 for protocol in config.protocols
                 for fraction in config.fractions
                 for seed in config.seeds
@@ -104,6 +105,7 @@ def _run(config: StudyConfig, plan: Plan, out: str, todo: list[Row]) -> None:
         components={m.name: config.probe.pixel_components if m.kind == "pixels" else None for m in models},
         aggregate=config.aggregate,
         probe=config.probe,
+        knn=config.knn,
     )
     run_rows(todo, job, None if config.trials == "auto" else config.trials)
 

@@ -90,15 +90,17 @@ def _judge(table: pd.DataFrame, candidate: str, baselines: Sequence[str]) -> dic
 
 
 def summary_lines(table: pd.DataFrame) -> list[str]:
-    """Plain-text table of headline metrics, task × model, mean ± SD; one line per task and fraction."""
+    """Plain-text table of headline metrics, task × model, mean ± SD; one line per task, protocol and fraction."""
     head = table[table["headline"]]
     models = list(dict.fromkeys(head["model"]))
     wide = max([len("task"), *(len(str(t)) for t in head["task"])])
-    lines = [f"{'task':<{wide}}  {'metric':<17}  {'share':>5}  " + "  ".join(f"{m:>15}" for m in models)]
-    for (task, metric, fraction), group in head.groupby(["task", "metric", "fraction"], sort=False):
+    lines = [f"{'task':<{wide}}  {'metric':<17}  {'by':<3}  {'share':>5}  " + "  ".join(f"{m:>15}" for m in models)]
+    for (task, metric, protocol, fraction), group in head.groupby(
+        ["task", "metric", "protocol", "fraction"], sort=False
+    ):
         cells = {row.model: f"{row.mean:.3f} ± {row.sd:.3f}" for row in group.itertuples()}
         shown = "  ".join(f"{cells.get(m, '-'):>15}" for m in models)
-        lines.append(f"{task!s:<{wide}}  {metric!s:<17}  {float(str(fraction)):>5.0%}  {shown}")
+        lines.append(f"{task!s:<{wide}}  {metric!s:<17}  {protocol!s:<3}  {float(str(fraction)):>5.0%}  {shown}")
     return lines
 
 
@@ -106,9 +108,12 @@ def verdict_lines(table: pd.DataFrame) -> list[str]:
     """One sentence with the count, then the tasks won and those not won."""
     won, lost = table[table["beats"]], table[~table["beats"]]
     name = table["candidate"].iloc[0]
-    lines = [f"{name} beats every baseline by more than the fold SD on {len(won)} of {len(table)} tasks."]
+    several = table["protocol"].nunique() > 1
+    place = "tasks and protocols" if several else "tasks"
+    lines = [f"{name} beats every baseline by more than the fold SD on {len(won)} of {len(table)} {place}."]
     for title, part in (("yes", won), ("no", lost)):
         if len(part):
-            shown = ", ".join(f"{r.task} ({r.margin:+.3f} over {r.best_baseline})" for r in part.itertuples())
+            told = [(f"{r.task!s} by {r.protocol!s}" if several else str(r.task), r) for r in part.itertuples()]
+            shown = ", ".join(f"{where} ({r.margin:+.3f} over {r.best_baseline})" for where, r in told)
             lines.append(f"  {title}: {shown}")
     return lines

@@ -13,15 +13,9 @@ import numpy.typing as npt
 
 from orthoray import storage
 from orthoray.errors import RunError
-from orthoray.evaluation.config import ProbeConfig
-from orthoray.evaluation.probe import Part, fit_probes
-from orthoray.evaluation.protocol import (
-    Samples,
-    assert_disjoint,
-    fold_rows,
-    inner_folds,
-    training_subset,
-)
+from orthoray.evaluation.config import KnnConfig, ProbeConfig
+from orthoray.evaluation.fits import Fits, Fold, fit_folds
+from orthoray.evaluation.protocol import Samples, assert_disjoint, fold_rows, training_subset
 from orthoray.evaluation.rows import Row, write_part
 from orthoray.features.aggregate import Aggregation, aggregate
 from orthoray.features.store import read_features
@@ -50,6 +44,7 @@ class StudyJob:
     components: dict[str, int | None]
     aggregate: Aggregation
     probe: ProbeConfig
+    knn: KnnConfig
 
 
 def run_unit(job: StudyJob, rows: Sequence[Row]) -> int:
@@ -62,9 +57,9 @@ def run_unit(job: StudyJob, rows: Sequence[Row]) -> int:
 
     task, model = rows[0].task, rows[0].model
     samples = job.tasks[task].samples
-    together: dict[tuple[float, int], list[Row]] = {}
+    together: dict[tuple[str, float, int], list[Row]] = {}
     for row in rows:
-        together.setdefault((row.fraction, row.seed), []).append(row)
+        together.setdefault((row.protocol, row.fraction, row.seed), []).append(row)
     with threadpool_limits(1):
         features = sample_features(samples, job.features[model], job.aggregate)
         for members in together.values():
@@ -73,30 +68,30 @@ def run_unit(job: StudyJob, rows: Sequence[Row]) -> int:
 
 
 def run_folds(job: StudyJob, rows: Sequence[Row], features: npt.NDArray[np.float64]) -> None:
-    """Fit all folds of one fraction and seed, and write the part file of each of ``rows``."""
+    """Fit all folds of one protocol, fraction and seed, and write the part file of each of ``rows``."""
     start = time.monotonic()
     task, first = job.tasks[rows[0].task], rows[0]
     samples, splits = task.samples, task.splits[first.seed]
-    parts, tests = {}, {}
-    for fold in sorted(splits["fold"].unique()):
-        train, tests[fold] = fold_rows(samples, splits, fold)
+    folds = {}
+    for number in sorted(splits["fold"].unique()):
+        train, test = fold_rows(samples, splits, number)
         train = training_subset(samples, train, first.fraction, first.seed)
-        assert_disjoint(samples.patient_id, train, tests[fold])
-        parts[fold] = Part(train, inner_folds(samples, train, job.probe, first.seed))
-    components = job.components[first.model]
-    probes = fit_probes(features, samples.label, list(parts.values()), task.n_classes, job.probe, components)
-    seconds = (time.monotonic() - start) / len(parts)
-    for fold, probe in zip(parts, probes, strict=True):
+        assert_disjoint(samples.patient_id, train, test)
+        folds[number] = Fold(train, test)
+    options = Fits(job.probe, job.knn, job.components[first.model])
+    fitted = fit_folds(first.protocol, features, samples, list(folds.values()), task.n_classes, options, first.seed)
+    seconds = (time.monotonic() - start) / len(folds)
+    for (number, fold), one in zip(folds.items(), fitted, strict=True):
         params = {
-            **probe.facts,
-            "n_train": len(parts[fold].train),
-            "n_train_patients": len(set(samples.patient_id[parts[fold].train])),
+            **one.facts,
+            "n_train": len(fold.train),
+            "n_train_patients": len(set(samples.patient_id[fold.train])),
             "dim": int(features.shape[1]),
             "seconds": round(seconds, 3),
         }
         for row in rows:
-            if row.fold == fold:
-                write_part(row.part(job.out), row, samples, tests[fold], probe.predict(features[tests[fold]]), params)
+            if row.fold == number:
+                write_part(row.part(job.out), row, samples, fold.test, one.scores, params)
 
 
 def sample_features(samples: Samples, folders: Sequence[str | None], how: Aggregation) -> npt.NDArray[np.float64]:
@@ -147,7 +142,7 @@ def run_rows(rows: Sequence[Row], job: StudyJob, trials: int | None = None) -> N
     from orthoray.cluster.session import available_cpus
 
     groups = batches(rows, job, trials or 2 * available_cpus())
-    with Progress(len(rows), "linear probes", "fits") as bar:
+    with Progress(len(rows), "fits", "fits") as bar:
         results = _fit(groups, job, bar)
     check_results(results, [sum(len(unit) for unit in group) for group in groups])
 

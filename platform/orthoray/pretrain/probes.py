@@ -19,6 +19,7 @@ from orthoray.data.dataset import Dataset
 from orthoray.data.splits import make_splits
 from orthoray.errors import InputError, nearest
 from orthoray.evaluation.config import ProbeConfig
+from orthoray.evaluation.knn import knn_scores
 from orthoray.evaluation.metrics import BINARY, MULTICLASS, compute
 from orthoray.evaluation.preflight import check_foldable, gather_samples
 from orthoray.evaluation.probe import Part, fit_probes
@@ -26,7 +27,6 @@ from orthoray.evaluation.protocol import Samples, assert_disjoint, fold_rows, in
 from orthoray.evaluation.tasks import TaskCard, load_task
 from orthoray.features.aggregate import aggregate
 from orthoray.features.encoders import checkpoint_spec
-from orthoray.pretrain.knn import knn_scores
 from orthoray.pretrain.settings.probes import ProbeProtocol, ProbesConfig
 from orthoray.progress import say
 
