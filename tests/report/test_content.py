@@ -190,3 +190,7 @@ def test_several_seeds_and_fractions(made, fresh, save):
     full = [area(fold) for _, fold in rows_of(made, "xr_tkr", "pixels").groupby("fold")]
     assert table["rows"][start + 1] == ["Raw pixels", shown(full), shown(full * 2)]
     assert "(30 positive of 60)" in page
+    (needed,) = [table for table in tables_of(page) if "matches a comparison that had all" in table["caption"]]
+    assert [row[1] for row in needed["rows"][1:]] == 3 * ["Raw pixels", "Untrained"]
+    shares = {(row[0], row[1]): row[2] for row in needed["rows"][1:]}
+    assert shares["Anterior cruciate ligament tear", "Raw pixels"] == "at most 25 %"  # equal scores, and better ones

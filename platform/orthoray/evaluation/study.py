@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
-import pyarrow as pa
 
 from orthoray import storage
 from orthoray.config import to_yaml
-from orthoray.evaluation.comparisons import compare, comparison_lines, draw_all, intervals
+from orthoray.evaluation.conclusions import Conclusions, conclude
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.describe import describe
 from orthoray.evaluation.preflight import Plan, plan_study
@@ -15,7 +14,6 @@ from orthoray.evaluation.results import collect
 from orthoray.evaluation.rows import Row, digest, finished, samples_digest
 from orthoray.evaluation.splitfiles import check_existing_splits, write_study_splits
 from orthoray.evaluation.summary import summarise, summary_lines, verdict, verdict_lines
-from orthoray.evaluation.tasks import TaskCard
 from orthoray.evaluation.trials import StudyJob, TaskJob, run_rows
 from orthoray.features.store import extract_all
 from orthoray.progress import heading, outputs, say
@@ -29,7 +27,8 @@ def run_study(config: StudyConfig) -> str:
 
     The folder gets ``config.yaml``, ``study.json``, ``splits/``, ``features/`` (unless ``features.store`` says
     otherwise), ``parts/`` (one file per finished row), ``results.parquet`` and ``predictions.parquet``, and what is
-    computed from these two: ``intervals.parquet`` and ``comparisons.parquet``. A row that has its
+    computed from these two: ``intervals.parquet``, ``comparisons.parquet`` and, with several fractions,
+    ``efficiency.parquet``. A row that has its
     part file is not run again, so an interrupted study goes on where it stopped.
 
     Raises:
@@ -54,9 +53,10 @@ def run_study(config: StudyConfig) -> str:
         results, predictions = collect(config.name, out, rows, cards, tracker.run_id)
         table = summarise(results, {name: card.headline for name, card in cards.items()})
         tracker.log(_tracked(table), step=0)
-    tests = _compare(config, out, results, predictions, cards)
+    conclusions = conclude(results, predictions, cards, config.tested(), config.resamples)
+    conclusions.write(out)
     storage.write_json(storage.join(out, "study.json"), describe(config, plan, "done"))
-    _report(config, out, results, table, tests)
+    _report(config, out, results, table, conclusions)
     return out
 
 
@@ -124,33 +124,18 @@ def _tracked(table: pd.DataFrame) -> dict[str, float]:
     return {f"{r.task}/{r.model}/{r.metric}": float(str(r.mean)) for r in head.itertuples()}
 
 
-def _compare(
-    config: StudyConfig, out: str, results: pd.DataFrame, predictions: pd.DataFrame, cards: dict[str, TaskCard]
-) -> pd.DataFrame:
-    """Write ``intervals.parquet`` and ``comparisons.parquet``; returns the latter."""
-    metrics = {name: card.metrics for name, card in cards.items()}
-    draws = draw_all(predictions, metrics, config.resamples)
-    _write(intervals(draws), storage.join(out, "intervals.parquet"))
-    headline = {name: card.headline for name, card in cards.items()}
-    tests = compare(results, draws, headline, config.tested())
-    _write(tests, storage.join(out, "comparisons.parquet"))
-    return tests
-
-
-def _write(table: pd.DataFrame, uri: str) -> None:
-    storage.write_table(pa.Table.from_pandas(table, preserve_index=False), uri)
-
-
-def _report(config: StudyConfig, out: str, results: pd.DataFrame, table: pd.DataFrame, tests: pd.DataFrame) -> None:
+def _report(
+    config: StudyConfig, out: str, results: pd.DataFrame, table: pd.DataFrame, conclusions: Conclusions
+) -> None:
     heading("Results: mean ± SD over folds")
     for line in summary_lines(table):
         say(f"  {line}")
     if set(STANDARD) <= {model.name for model in config.all_models()}:
         for line in verdict_lines(verdict(results)):
             say(f"  {line}")
-    if len(tests):
-        heading("Differences: bootstrap over patients, 95 % interval")
-        for line in comparison_lines(tests):
+    for title, lines in conclusions.told(min(config.fractions)):
+        heading(title)
+        for line in lines:
             say(f"  {line}")
     outputs(
         {"results": storage.join(out, "results.parquet"), "predictions": storage.join(out, "predictions.parquet")},

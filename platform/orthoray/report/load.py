@@ -133,9 +133,14 @@ def _check(uri: str, facts: dict[str, Any], results: pd.DataFrame, predictions: 
 
 def full_data(frame: pd.DataFrame, task: str) -> pd.DataFrame:
     """Rows of one task under the study's first protocol at the largest share of training patients."""
-    part = frame[frame["task"] == task]
-    part = part[part["protocol"] == part["protocol"].iloc[0]]
+    part = first_protocol(frame, task)
     return pd.DataFrame(part[part["fraction"] == part["fraction"].max()])
+
+
+def first_protocol(frame: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Rows of one task under the study's first protocol."""
+    part = frame[frame["task"] == task]
+    return pd.DataFrame(part[part["protocol"] == part["protocol"].iloc[0]])
 
 
 def file_digest(uri: str) -> str | None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from orthoray.evaluation.comparisons import draw_all, records
+from orthoray.evaluation.efficiency import labels_needed, share_text
 from orthoray.evaluation.results import POOLED
-from orthoray.report.load import Study, full_data
+from orthoray.report.load import Study, first_protocol, full_data
 from orthoray.report.naming import metric_name
 
 DIGITS = 3
@@ -74,4 +76,21 @@ def fraction_table(study: Study) -> dict[str, Any]:
         }
         rows = [{"model": model, "cells": [cells.get((model, s), "–") for s in shares]} for model in study.ranked]
         tasks.append({"title": task["title"], "metric": metric_name(study.headline(name)), "rows": rows})
-    return {"shares": shares, "tasks": tasks}
+    return {"shares": shares, "tasks": tasks, "needed": _labels_needed(study) if len(shares) > 1 else []}
+
+
+def _labels_needed(study: Study) -> list[dict[str, str]]:
+    """Which share of the labelled patients lets the candidate match each comparison that had all of them."""
+    head = {name: study.headline(name) for name in study.tasks}
+    part = pd.concat([first_protocol(study.predictions, name) for name in head])
+    table = labels_needed(draw_all(part, {name: [m] for name, m in head.items()}), head, study.candidate)
+    least = float(study.results["fraction"].min())
+    return [
+        {
+            "title": study.tasks[row["task"]]["title"],
+            "baseline": row["baseline"],
+            "share": share_text(row["share"], least),
+            "interval": f"{share_text(row['low'], least)} to {share_text(row['high'], least)}",
+        }
+        for row in records(table)
+    ]
