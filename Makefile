@@ -35,9 +35,9 @@ format: $(VENV)/.dev ## rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 BENCHMARKS := training end_to_end precision augmentation paper_loop resume pretrain_scale \
-	ingest ingest_memory ingest_scale deidentification transferability linear_probe
+	ingest ingest_memory ingest_scale deidentification transferability linear_probe null_study
 
-bench: $(VENV)/.dev ## speed and memory, ratios within one run, on a quiet machine (about 50 minutes; BENCHMARKS=… for some)
+bench: $(VENV)/.dev ## speed and memory, ratios within one run, on a quiet machine (about 55 minutes; BENCHMARKS=… for some)
 	@failed=; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || failed="$$failed $$name"; done; \
 	if [ -n "$$failed" ]; then echo "not met:$$failed"; exit 1; fi
 

@@ -17,6 +17,7 @@ from orthoray.evaluation.statistics import (
     bootstrap_difference,
     bootstrap_draws,
     cluster_bootstrap,
+    cross_validation_inflation,
     difference_of,
     interval_of,
 )
@@ -110,6 +111,16 @@ def test_differences_of_draws_are_those_of_both_models_together():
     a, b = (bootstrap_draws("auroc", labels, one, patients, resamples=200) for one in (scores, other))
     assert difference_of(a, b) == bootstrap_difference("auroc", labels, scores, other, patients, resamples=200)
     assert interval_of(a) == cluster_bootstrap("auroc", labels, scores, patients, resamples=200)
+    for folds, factor in ((1, 1.0), (2, 3.0), (5, 2.25), (10, 1 + 10 / 9)):
+        assert cross_validation_inflation(folds) == pytest.approx(factor)
+    plain, wide = difference_of(a, b), difference_of(a, b, inflation=4.0)
+    assert wide.high - wide.difference == pytest.approx(2 * (plain.high - plain.difference))
+    assert (wide.se, wide.difference) == pytest.approx((2 * plain.se, plain.difference))
+    assert wide.p >= plain.p
+    with pytest.raises(ValueError, match="at least 1"):
+        difference_of(a, b, inflation=0.5)
+    with pytest.raises(ValueError, match="at least 1"):
+        cross_validation_inflation(0)
     with pytest.raises(ValueError, match="not the same draws"):
         difference_of(a, bootstrap_draws("auroc", labels, other, patients, resamples=100))
 

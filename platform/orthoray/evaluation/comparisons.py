@@ -1,10 +1,10 @@
 """What a study may claim: an interval for every value, and a test for every difference to a baseline.
 
 Everything is computed from ``results.parquet`` and ``predictions.parquet``. A metric is the mean over folds (scores of
-different fits are not compared), and patients are what is drawn. The first test is that of the two sets of trained
-models on new patients (cluster bootstrap); Nadeau and Bengio's takes in the variation between trainings; the plain
-t-test on folds stands beside them as "paper mode". p-values are adjusted over all tasks and baselines of a protocol and
-fraction (Holm; Benjamini and Hochberg).
+different fits are not compared), and patients are what is drawn. An interval of a value is that of the trained models
+on new patients; for differences the variance is corrected for what folds share. Nadeau and Bengio's test of the folds
+and, as "paper mode", the plain t-test stand beside them. p-values are adjusted over all tasks and baselines of a
+protocol and fraction (Holm; Benjamini and Hochberg).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from orthoray.evaluation.statistics import (
     BootstrapInterval,
     Draws,
     bootstrap_draws,
+    cross_validation_inflation,
     detectable_difference,
     difference_of,
     fdr,
@@ -90,11 +91,11 @@ def compare(
         candidate: name of a model.
 
     Returns:
-        One row per (task, protocol, fraction, baseline): ``metric, candidate, value, baseline_value, difference, low,
-        high, p`` (cluster bootstrap), ``p_holm, p_fdr`` of it, ``folds, fold_low, fold_high, fold_p`` (Nadeau and
-        Bengio), ``paper_p`` (two-sided t-test of unpaired folds), ``detectable`` (true difference that Nadeau and
-        Bengio's test would have found with probability 0.8; these are NaN with fewer than two folds) and ``undefined``
-        draws.
+        One row per (task, protocol, fraction, baseline): ``metric, candidate, value, baseline_value, difference``;
+        ``low, high, p`` (cluster bootstrap with `cross_validation_inflation`), ``undefined`` draws, ``p_holm, p_fdr``;
+        ``folds, fold_low, fold_high, fold_p`` (Nadeau and Bengio), ``paper_p`` (two-sided t-test of unpaired folds) and
+        ``detectable`` (true difference that Nadeau and Bengio's test would have found with probability 0.8), NaN with
+        fewer than two folds.
     """
     rows = []
     for (task, model, protocol, fraction, metric), drawn in draws.items():
@@ -122,7 +123,7 @@ def _tested(
         "value": ours.value,
         "baseline_value": theirs.value,
         "difference": ours.value - theirs.value,
-        **_bootstrapped(ours, theirs),
+        **_bootstrapped(ours, theirs, int(a.index.get_level_values("fold").nunique())),
         "folds": len(a),
     }
     train, test = float(a["n_train_patients"].mean()), float(a["n_patients"].mean())
@@ -140,9 +141,9 @@ def _tested(
     }
 
 
-def _bootstrapped(ours: Draws, theirs: Draws) -> dict[str, Any]:
+def _bootstrapped(ours: Draws, theirs: Draws, folds: int) -> dict[str, Any]:
     try:
-        found = difference_of(ours, theirs)
+        found = difference_of(ours, theirs, inflation=cross_validation_inflation(folds))
     except ValueError:  # hardly a draw in which every fold has two classes
         nothing = float("nan")
         return {"low": nothing, "high": nothing, "p": nothing, "undefined": _undefined(ours.values - theirs.values)}

@@ -17,6 +17,7 @@ from orthoray.evaluation.statistics.intervals import (
     bootstrap_difference,
     bootstrap_draws,
     cluster_bootstrap,
+    cross_validation_inflation,
     difference_of,
     interval_of,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "bootstrap_draws",
     "calibration",
     "cluster_bootstrap",
+    "cross_validation_inflation",
     "decision_curve",
     "delong_covariance",
     "delong_test",
