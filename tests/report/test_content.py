@@ -76,6 +76,8 @@ def test_differences_are_those_of_the_fold_means_with_intervals_and_adjusted_p_v
     for _, _, _, p, by_holm, by_fdr, _, _, _ in rows:
         p, by_holm, by_fdr = (float(text.removeprefix("< ")) for text in (p, by_holm, by_fdr))
         assert p <= by_fdr <= by_holm
+    bold = set(re.findall(r"<td class=.num.><strong>([< ]*0\.\d{3})</strong></td>", page.replace("&lt;", "<")))
+    assert bold == {row[4] for row in rows if float(row[4].removeprefix("< ")) < 0.05}
     titles = [row[0] for row in table["rows"][1:] if len(row) == 10]
     at = 2 * next(k for k, title in enumerate(titles) if title.startswith("Anterior"))
     ours, other = (rows_of(made, "mr_acl", name).groupby("fold") for name in ("pretrained", "pixels"))

@@ -69,7 +69,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "baseline": row["baseline"],
         "difference": _signed(row["difference"]),
         "interval": _interval(row),
-        "clear": bool(row["p_holm"] < 0.05),
+        "bold": bool(row["p_holm"] < 0.05),
         **{name: p_text(row[name]) for name in ("p", "p_holm", "p_fdr", "fold_p", "paper_p")},
         "detectable": "unknown" if np.isnan(row["detectable"]) else f"{row['detectable']:.3f}",
     }
