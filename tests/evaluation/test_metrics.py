@@ -51,6 +51,31 @@ def test_auroc_counts_ties_as_half():
     assert got == pytest.approx(3.5 / 4)
 
 
+def test_operating_points_by_hand():
+    # Ranked 1 1 0 1 0 1 and eight more negatives: one false positive of ten is allowed, which finds three of four.
+    labels = np.array([1, 1, 0, 1, 0, 1, *[0] * 8])
+    scores = two(np.linspace(0.9, 0.1, len(labels)))
+    got = compute(["sens_at_spec90", "spec_at_sens90"], labels, scores)
+    assert got["sens_at_spec90"] == pytest.approx(3 / 4)
+    assert got["spec_at_sens90"] == pytest.approx(8 / 10)  # all four positives are needed: two negatives stand above
+    tied = compute(["sens_at_spec90", "spec_at_sens90"], labels, two([0.5] * len(labels)))
+    assert tied == {"sens_at_spec90": 0.0, "spec_at_sens90": 0.0}
+
+
+def test_brier_and_distances_by_hand():
+    assert compute(["brier"], np.array([1, 0]), two([0.8, 0.4]))["brier"] == pytest.approx((0.04 + 0.16) / 2)
+    labels, guess = np.array([0, 1, 2, 3]), one_hot([0, 3, 1, 0], 4)
+    got = compute(["mae", "within_one"], labels, guess)
+    assert got == {"mae": pytest.approx((0 + 2 + 1 + 3) / 4), "within_one": pytest.approx(2 / 4)}
+
+
+def test_one_against_the_rest_is_the_mean_over_the_classes_that_occur():
+    labels = np.array([0, 0, 1, 1])
+    scores = np.array([[0.6, 0.2, 0.2], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3], [0.5, 0.3, 0.2]])
+    # class 0 wins 3 of 4 pairs (0.6 over 0.2 and 0.5, 0.3 over 0.2), class 1 too (0.5 over 0.2 and 0.4, 0.3 over 0.2)
+    assert compute(["auroc_ovr"], labels, scores)["auroc_ovr"] == pytest.approx(0.75)
+
+
 def test_auprc_by_hand():
     # Ranked 1,0,1,0: precision 1 at recall 1/2, 2/3 at recall 1.
     got = compute(["auprc"], np.array([1, 0, 1, 0]), two([0.9, 0.8, 0.7, 0.1]))["auprc"]
@@ -72,7 +97,8 @@ def test_auroc_equals_pair_counting(rows):
 def test_perfect_and_reversed_ranking():
     labels = np.array([0, 0, 1, 1])
     perfect = compute(BINARY, labels, two([0.1, 0.2, 0.8, 0.9]))
-    assert all(value == pytest.approx(1.0) for value in perfect.values())
+    assert all(value == pytest.approx(1.0) for name, value in perfect.items() if name != "brier")
+    assert perfect["brier"] == pytest.approx((0.01 + 0.04 + 0.04 + 0.01) / 4)
     assert compute(["auroc"], labels, two([0.9, 0.8, 0.2, 0.1]))["auroc"] == 0.0
 
 

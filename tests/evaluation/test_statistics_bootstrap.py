@@ -74,7 +74,7 @@ def test_a_draw_is_a_resample_of_whole_patients():
 
 
 @pytest.mark.parametrize(
-    ("name", "classes"), [*((name, 2) for name in WEIGHTED), *((name, 4) for name in metrics.MULTICLASS)]
+    ("name", "classes"), [*((name, 2) for name in WEIGHTED), *((name, 4) for name in metrics.ORDINAL)]
 )
 def test_named_metrics_equal_those_of_tables_on_the_same_draws(name, classes):
     rng = np.random.default_rng(classes)
@@ -325,7 +325,7 @@ def test_p_of_the_percentiles_by_hand():
         ({"resamples": 1}, "at least 2"),
         ({"level": 1.0}, "level"),
         ({"method": "bcca"}, "Did you mean 'bca'"),
-        ({"metric": "auc"}, "give auroc, auprc, accuracy"),
+        ({"metric": "auc"}, "give auroc, auprc, sens_at"),
         ({"metric": "qwk"}, "scores of the classes"),
         ({"folds": ["a"] * 3}, "lengths differ"),
         ({"metric": lambda labels, scores: np.nan}, "nan on all samples"),

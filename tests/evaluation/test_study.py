@@ -39,7 +39,7 @@ def test_study_end_to_end_and_resume(ray_session, cohort, capsys):
     predictions = pd.read_parquet(folder / "predictions.parquet")
     assert set(results["model"]) == {"pixels", "untrained", "pretrained"}
     assert set(results["task"]) == {"mr_acl", "xr_tkr"}
-    assert len(results) == 2 * 3 * 2 * 4 * 4  # tasks x models x protocols x (3 folds + pooled) x metrics
+    assert len(results) == 2 * 3 * 2 * 4 * 7  # tasks x models x protocols x (3 folds + pooled) x metrics
     assert len(predictions) == 2 * 3 * 2 * 18
     pixels = results[(results["model"] == "pixels") & (results["metric"] == "auroc") & (results["fold"] == -1)]
     assert (pixels.loc[pixels["protocol"] == "lp", "value"] > 0.9).all()  # the bar is plainly visible
@@ -52,7 +52,7 @@ def test_study_end_to_end_and_resume(ray_session, cohort, capsys):
     assert all(
         f"{row.task}, {row.protocol}: {row.difference:+.3f} over {row.baseline}" in shown for row in tests.itertuples()
     )
-    assert len(pd.read_parquet(folder / "intervals.parquet")) == 2 * 3 * 2 * 4  # tasks x models x protocols x metrics
+    assert len(pd.read_parquet(folder / "intervals.parquet")) == 2 * 3 * 2 * 7  # tasks x models x protocols x metrics
 
     facts = storage.read_json(f"{out}/study.json")
     assert facts["status"] == "done"

@@ -6,6 +6,7 @@ import pytest
 
 from orthoray.config import parse_config
 from orthoray.errors import InputError
+from orthoray.evaluation.metrics import ORDINAL
 from orthoray.evaluation.tasks import TaskCard, load_task, task_ids
 
 IDS = [
@@ -45,7 +46,7 @@ def test_card_is_consistent(name):
 
 def test_kl_has_five_grades():
     assert len(load_task("xr_kl").classes) == 5
-    assert set(load_task("xr_kl").metrics) == {"accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "qwk"}
+    assert set(load_task("xr_kl").metrics) == set(ORDINAL)
 
 
 def test_unknown_task_names_the_nearest():
@@ -57,6 +58,7 @@ def test_unknown_task_names_the_nearest():
     ("change", "words"),
     [
         ({"metrics": ["qwk"]}, "do not fit a binary task"),
+        ({"metrics": ["brier", "auroc"]}, "better when lower; put another metric first"),
         ({"classes": ["a", "b", "c"]}, "two classes"),
         ({"classes": ["a", "a"]}, "must differ"),
         ({"unit": "slice"}, "unit"),

@@ -11,8 +11,16 @@ from sklearn import metrics as sk
 
 from orthoray.errors import InputError, nearest
 
-BINARY = ("auroc", "auprc", "accuracy", "balanced_accuracy")
-MULTICLASS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "qwk")
+BINARY = ("auroc", "auprc", "accuracy", "balanced_accuracy", "sens_at_spec90", "spec_at_sens90", "brier")
+MULTICLASS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "qwk", "auroc_ovr")
+ORDINAL = (*MULTICLASS, "mae", "within_one")
+ALL = tuple(dict.fromkeys((*BINARY, *ORDINAL)))
+LOWER_IS_BETTER = ("brier", "mae")
+ALLOWED = {"binary": BINARY, "multiclass": MULTICLASS, "ordinal": ORDINAL}
+"""Metrics of each kind of task."""
+
+TWO_CLASSES = {"auroc", "auprc", "sens_at_spec90", "spec_at_sens90", "brier"}
+ROUNDING = 1e-9
 
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating[Any]]
@@ -22,7 +30,7 @@ def compute(names: Sequence[str], labels: Labels, scores: Scores) -> dict[str, f
     """Compute metrics from class probabilities.
 
     Args:
-        names: metric names out of `BINARY` and `MULTICLASS`.
+        names: metric names out of `ALL`.
         labels: (N,) integers in 0..K-1; at least two classes must occur.
         scores: (N, K) class probabilities; the predicted class is the one of the largest (for K = 2: p >= 0.5 for
             class 1 up to ties, which go to class 0).
@@ -31,18 +39,21 @@ def compute(names: Sequence[str], labels: Labels, scores: Scores) -> dict[str, f
         One value per name. ``auroc`` counts ties as one half; ``auprc`` is average precision (no interpolation);
         ``balanced_accuracy`` is the mean recall over the classes that occur; ``macro_f1`` and ``weighted_f1`` run
         over the classes that occur in labels or predictions, an undefined F1 counting as 0; ``qwk`` is Cohen's kappa
-        with quadratic weights (Cohen 1968) over the K grades.
+        with quadratic weights (Cohen 1968) over the K grades. ``sens_at_spec90`` is the largest sensitivity of a
+        threshold with a specificity of at least 0.9, ``spec_at_sens90`` the reverse; ``brier`` is the mean squared
+        error of the probability of class 1 (Brier 1950). ``auroc_ovr`` is the mean over the classes that occur of each
+        against the rest. ``mae`` is the mean distance in grades, ``within_one`` the share at most one grade away.
 
     Raises:
         InputError: unknown name, shapes that do not fit, labels outside 0..K-1, scores that are not finite, or a
             single class in ``labels`` (no ranking or agreement is defined then).
     """
     _check(labels, scores)
-    unknown = [name for name in names if name not in (*BINARY, *MULTICLASS)]
+    unknown = [name for name in names if name not in ALL]
     if unknown:
-        raise InputError(f"Unknown metric '{unknown[0]}'.{nearest(unknown[0], (*BINARY, *MULTICLASS))}")
-    if scores.shape[1] != 2 and {"auroc", "auprc"} & set(names):
-        raise InputError(f"auroc and auprc need two classes, not {scores.shape[1]}.")
+        raise InputError(f"Unknown metric '{unknown[0]}'.{nearest(unknown[0], ALL)}")
+    if scores.shape[1] != 2 and TWO_CLASSES & set(names):
+        raise InputError(f"{' and '.join(sorted(TWO_CLASSES & set(names)))} need two classes, not {scores.shape[1]}.")
     return {name: _one(name, labels, scores) for name in names}
 
 
@@ -52,11 +63,15 @@ def balanced_accuracy(labels: Labels, predicted: Labels) -> float:
 
 
 def _one(name: str, labels: Labels, scores: Scores) -> float:
-    if name == "auroc":
-        return float(sk.roc_auc_score(labels, scores[:, 1]))
-    if name == "auprc":
-        return float(sk.average_precision_score(labels, scores[:, 1]))
+    if name in TWO_CLASSES:
+        return _of_positives(name, labels, scores[:, 1])
+    if name == "auroc_ovr":
+        return float(np.mean([sk.roc_auc_score(labels == k, scores[:, k]) for k in np.unique(labels)]))
     predicted = scores.argmax(axis=1)
+    if name == "mae":
+        return float(np.abs(labels - predicted).mean())
+    if name == "within_one":
+        return float((np.abs(labels - predicted) <= 1).mean())
     if name == "accuracy":
         return float(sk.accuracy_score(labels, predicted))
     if name == "balanced_accuracy":
@@ -66,6 +81,19 @@ def _one(name: str, labels: Labels, scores: Scores) -> float:
         return float(sk.cohen_kappa_score(labels, predicted, labels=grades, weights="quadratic"))
     average = {"macro_f1": "macro", "weighted_f1": "weighted"}[name]
     return float(sk.f1_score(labels, predicted, average=average, zero_division=0))
+
+
+def _of_positives(name: str, labels: Labels, scores: Scores) -> float:
+    if name == "auroc":
+        return float(sk.roc_auc_score(labels, scores))
+    if name == "auprc":
+        return float(sk.average_precision_score(labels, scores))
+    if name == "brier":
+        return float(np.square(scores - labels).mean())
+    fpr, tpr, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+    if name == "sens_at_spec90":
+        return float(tpr[fpr <= 0.1 + ROUNDING].max())
+    return float(1.0 - fpr[tpr >= 0.9 - ROUNDING].min())
 
 
 def _check(labels: Labels, scores: Scores) -> None:

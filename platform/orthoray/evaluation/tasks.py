@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from orthoray.config import StrictModel, load_config, project_folders
 from orthoray.errors import InputError, nearest
-from orthoray.evaluation.metrics import BINARY, MULTICLASS
+from orthoray.evaluation.metrics import ALLOWED, LOWER_IS_BETTER
 
 Kind = Literal["binary", "multiclass", "ordinal"]
 Unit = Literal["image_id", "study_id"]
@@ -43,10 +43,12 @@ class TaskCard(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> TaskCard:
-        allowed = BINARY if self.kind == "binary" else MULTICLASS
+        allowed = ALLOWED[self.kind]
         unknown = [name for name in self.metrics if name not in allowed]
         if unknown:
             raise ValueError(f"metrics {unknown} do not fit a {self.kind} task; allowed: {', '.join(allowed)}")
+        if self.metrics[0] in LOWER_IS_BETTER:
+            raise ValueError(f"the headline is {self.metrics[0]}, which is better when lower; put another metric first")
         if self.kind == "binary" and len(self.classes) != 2:
             raise ValueError(f"a binary task has two classes, not {len(self.classes)}")
         if len(set(self.classes)) != len(self.classes):

@@ -20,7 +20,7 @@ from orthoray.data.splits import make_splits
 from orthoray.errors import InputError, nearest
 from orthoray.evaluation.config import ProbeConfig
 from orthoray.evaluation.knn import knn_scores
-from orthoray.evaluation.metrics import BINARY, MULTICLASS, compute
+from orthoray.evaluation.metrics import ALLOWED, LOWER_IS_BETTER, compute
 from orthoray.evaluation.preflight import check_foldable, gather_samples
 from orthoray.evaluation.probe import Part, fit_probes
 from orthoray.evaluation.protocol import Samples, assert_disjoint, fold_rows, inner_folds, training_subset
@@ -90,7 +90,7 @@ def plan_probes(config: ProbesConfig) -> ProbeJob:
 
 def _plan_task(config: ProbesConfig, card: TaskCard, datasets: list[Dataset], indices: list[pd.DataFrame]) -> ProbeTask:
     metric = card.headline if config.metric == "auto" else config.metric
-    allowed = BINARY if card.kind == "binary" else MULTICLASS
+    allowed = [name for name in ALLOWED[card.kind] if name not in LOWER_IS_BETTER]
     if metric not in allowed:
         raise InputError(
             f"probes.metric: '{metric}' is not for the {card.kind} task {card.task}; allowed: {', '.join(allowed)}."

@@ -15,6 +15,12 @@ METRICS = {
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
     "qwk": "Weighted kappa",
+    "sens_at_spec90": "Sensitivity at 90 % specificity",
+    "spec_at_sens90": "Specificity at 90 % sensitivity",
+    "brier": "Brier score",
+    "auroc_ovr": "AUROC, one against the rest",
+    "mae": "Mean error in grades",
+    "within_one": "Within one grade",
 }
 
 EXPLAINED = {
@@ -25,6 +31,12 @@ EXPLAINED = {
     "macro_f1": "harmonic mean of precision and recall, averaged over the classes, each counting the same.",
     "weighted_f1": "the same average, each class counting by its number of cases.",
     "qwk": "Cohen's kappa with quadratic weights: agreement on an ordered grade beyond chance; 1 is perfect, 0 chance.",
+    "sens_at_spec90": "share of positive cases found by a threshold that is wrong on at most a tenth of the others.",
+    "spec_at_sens90": "share of negative cases left alone by a threshold that finds nine tenths of the positive ones.",
+    "brier": "mean squared difference between probability and truth; lower is better.",
+    "auroc_ovr": "AUROC of each class against all others, each class counting the same.",
+    "mae": "mean distance between true and predicted grade; lower is better.",
+    "within_one": "share of cases whose predicted grade is at most one away.",
 }
 
 MODELS = {"pretrained": "Pretrained", "untrained": "Untrained", "pixels": "Raw pixels"}

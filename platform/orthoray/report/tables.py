@@ -8,6 +8,7 @@ import pandas as pd
 
 from orthoray.evaluation.comparisons import draw_all, records
 from orthoray.evaluation.efficiency import labels_needed, share_text
+from orthoray.evaluation.metrics import LOWER_IS_BETTER
 from orthoray.evaluation.results import POOLED
 from orthoray.report.load import Study, first_protocol, full_data
 from orthoray.report.naming import metric_name
@@ -51,7 +52,7 @@ def _row(rows: pd.DataFrame, model: str, metrics: list[str], everyone: pd.DataFr
             cells.append({"text": "–", "best": False, "pooled": ""})
             continue
         mean, sd, pooled = (float(found[name].iloc[0]) for name in ("mean", "sd", "pooled"))
-        best = len(peers) > 1 and round(mean, DIGITS) == peers.max()
+        best = len(peers) > 1 and round(mean, DIGITS) == (peers.min() if metric in LOWER_IS_BETTER else peers.max())
         cells.append({"text": plus_minus(mean, sd), "best": best, "pooled": f"{pooled:.{DIGITS}f}"})
     return {"model": model, "cells": cells}
 

@@ -31,11 +31,14 @@ def weighted(name: str, labels: npt.NDArray[Any], scores: Floats, codes: Ints) -
     Raises:
         ValueError: scores of another shape, or labels that do not fit them.
     """
-    if name in RANKS:
+    if name == "auroc_ovr":
+        return _one_against_rest(labels, scores, codes)
+    if name in RANKS or name == "brier":
         single = scores[:, 1] if scores.ndim == 2 and scores.shape[1] == 2 else scores
         if single.ndim != 1:
             raise StatisticInputError(f"'{name}' needs one score per sample, not scores of shape {scores.shape}.")
-        return _ranked(RANKS[name], binary(labels, len(single)) == 1, single, codes)
+        up = binary(labels, len(single)) == 1
+        return _brier(up, single, codes) if name == "brier" else _ranked(RANKS[name], up, single, codes)
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise StatisticInputError(f"'{name}' needs (N, K) scores of the classes, not scores of shape {scores.shape}.")
     found, k = classes(labels, len(scores)), scores.shape[1]
@@ -50,6 +53,39 @@ def weighted(name: str, labels: npt.NDArray[Any], scores: Floats, codes: Ints) -
         with np.errstate(invalid="ignore", divide="ignore"):
             values = measure(confusion)
         return np.where((confusion.sum(axis=2) > 0).sum(axis=1) > 1, values, np.nan)
+
+    return evaluate
+
+
+def _one_against_rest(labels: npt.NDArray[Any], scores: Floats, codes: Ints) -> Evaluate:
+    """Mean of the areas of the classes that are drawn."""
+    each = [
+        _ranked(_auroc, labels == k, scores[:, k], codes)
+        for k in range(scores.shape[1])
+        if 0 < (labels == k).mean() < 1
+    ]
+    if not each:
+        raise StatisticInputError("'auroc_ovr' needs two classes among the labels.")
+
+    def evaluate(drawn: Ints) -> Floats:
+        values = np.stack([one(drawn) for one in each])
+        known = np.isfinite(values)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0))
+
+    return evaluate
+
+
+def _brier(up: npt.NDArray[np.bool_], scores: Floats, codes: Ints) -> Evaluate:
+    people = int(codes.max()) + 1
+    errors = np.bincount(codes, weights=np.square(scores - up), minlength=people)
+    samples, positives = np.bincount(codes, minlength=people), np.bincount(codes, weights=up, minlength=people)
+
+    def evaluate(drawn: Ints) -> Floats:
+        own = drawn[:, :people].astype(np.float64)
+        total, found = own @ samples, own @ positives
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where((found > 0) & (found < total), own @ errors / total, np.nan))
 
     return evaluate
 
@@ -87,6 +123,20 @@ def _auprc(found: Floats, others: Floats) -> Floats:
     return np.asarray((found * precision).sum(axis=1) / found.sum(axis=1))
 
 
+def _sens_at_spec90(found: Floats, others: Floats) -> Floats:
+    """From the highest score down: positives found while at most a tenth of the negatives are."""
+    allowed = 10 * np.cumsum(others, axis=1) <= others.sum(axis=1, keepdims=True)
+    return np.asarray(np.where(allowed, np.cumsum(found, axis=1), 0).max(axis=1) / found.sum(axis=1))
+
+
+def _spec_at_sens90(found: Floats, others: Floats) -> Floats:
+    """Negatives that are left when nine tenths of the positives are found."""
+    total = others.sum(axis=1)
+    enough = 10 * np.cumsum(found, axis=1) >= 9 * found.sum(axis=1, keepdims=True)
+    taken = np.where(enough, np.cumsum(others, axis=1), total[:, None]).min(axis=1)
+    return np.asarray(1 - taken / total)
+
+
 def _accuracy(confusion: Floats) -> Floats:
     return np.asarray(np.trace(confusion, axis1=1, axis2=2) / confusion.sum(axis=(1, 2)))
 
@@ -121,13 +171,32 @@ def _qwk(confusion: Floats) -> Floats:
     return np.asarray(1 - observed * confusion.sum(axis=(1, 2)) / expected)
 
 
-RANKS: dict[str, Callable[[Floats, Floats], Floats]] = {"auroc": _auroc, "auprc": _auprc}
+def _mae(confusion: Floats) -> Floats:
+    grades = np.arange(confusion.shape[1])
+    apart = np.abs(grades[:, None] - grades[None, :])
+    return np.asarray((confusion * apart).sum(axis=(1, 2)) / confusion.sum(axis=(1, 2)))
+
+
+def _within_one(confusion: Floats) -> Floats:
+    grades = np.arange(confusion.shape[1])
+    near = np.abs(grades[:, None] - grades[None, :]) <= 1
+    return np.asarray((confusion * near).sum(axis=(1, 2)) / confusion.sum(axis=(1, 2)))
+
+
+RANKS: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "auroc": _auroc,
+    "auprc": _auprc,
+    "sens_at_spec90": _sens_at_spec90,
+    "spec_at_sens90": _spec_at_sens90,
+}
 CONFUSIONS: dict[str, Callable[[Floats], Floats]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "macro_f1": _macro_f1,
     "weighted_f1": _weighted_f1,
     "qwk": _qwk,
+    "mae": _mae,
+    "within_one": _within_one,
 }
-WEIGHTED = (*RANKS, *CONFUSIONS)
+WEIGHTED = (*RANKS, *CONFUSIONS, "auroc_ovr", "brier")
 """Names of the metrics that are fast on many draws."""
