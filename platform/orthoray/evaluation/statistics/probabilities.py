@@ -15,6 +15,8 @@ from orthoray.evaluation.statistics.reliability import equal_mass
 
 LEAST = 1e-12
 """Probabilities nearer to 0 or 1 than this count as this where their logarithm is taken."""
+ROUNDED = 1 + 1e-12
+"""A likelihood that falls by less than this factor has not fallen."""
 BOUNDS = (0.01, 100.0)
 """Temperatures that are looked at."""
 
@@ -171,7 +173,7 @@ def _separated(labels: Ints, z: Floats) -> bool:
 
 
 def _recalibrate(labels: Ints, z: Floats) -> tuple[float, float]:
-    """Newton's method on standardised logits; each step is halved until the likelihood rises."""
+    """Newton's method on standardised logits; each step is halved until the likelihood rises, up to rounding."""
     centre, scale = z.mean(), z.std()
     x = np.column_stack([np.ones_like(z), (z - centre) / scale])
     sign = 2 * labels - 1
@@ -181,12 +183,16 @@ def _recalibrate(labels: Ints, z: Floats) -> tuple[float, float]:
         p = expit(x @ point)
         step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x, x.T @ (labels - p))
         length = 1.0
-        while (tried := float(np.logaddexp(0, -sign * (x @ (point + length * step))).sum())) > loss and length > 1e-9:
+        while (tried := _surprise(sign * (x @ (point + length * step)))) > loss * ROUNDED and length > 1e-9:
             length /= 2
         point, loss = point + length * step, tried
         if np.abs(step).max() < 1e-10:
             break
     return float(point[0] - point[1] * centre / scale), float(point[1] / scale)
+
+
+def _surprise(margins: Floats) -> float:
+    return float(np.logaddexp(0, -margins).sum())
 
 
 def _shift(labels: Ints, z: Floats) -> float:
