@@ -89,14 +89,14 @@ def test_paper_mode_is_scipys_t_test(a, b):
     assert got.mode.startswith("paper mode")
     assert (got.mean_a, got.mean_b) == pytest.approx((np.mean(a), np.mean(b)))
     assert (got.sd_a, got.sd_b) == pytest.approx((np.std(a, ddof=1), np.std(b, ddof=1)), abs=1e-12)
-    if np.ptp(a) > 0 or np.ptp(b) > 0:
+    if max(np.ptp(a), np.ptp(b)) > 1e-6:  # of nearly equal values neither keeps its digits
         expected = stats.ttest_ind(a, b)
-        assert (got.t, got.p, got.df) == pytest.approx((expected.statistic, expected.pvalue, expected.df), abs=1e-9)
+        assert (got.t, got.p, got.df) == pytest.approx((expected.statistic, expected.pvalue, expected.df), abs=1e-7)
     paired = paper_test(a, [x**2 for x in a], paired=True)
-    if np.ptp([x - x**2 for x in a]) > 1e-9:
+    if np.ptp([x - x**2 for x in a]) > 1e-6:
         expected = stats.ttest_rel(a, [x**2 for x in a])
         assert (paired.t, paired.p, paired.df) == pytest.approx(
-            (expected.statistic, expected.pvalue, expected.df), abs=1e-9
+            (expected.statistic, expected.pvalue, expected.df), abs=1e-7
         )
 
 
