@@ -69,6 +69,7 @@ def test_permuted_labels_give_chance(tmp_path, planted, job_of, samples_of):
     assert max(got) < 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("components", [None, 4])
 def test_scaler_and_pca_see_the_training_part_only(tmp_path, planted, job_of, components):
     samples, features = planted(dim=8)
@@ -105,6 +106,7 @@ def test_an_inner_fold_learns_from_its_fit_rows_only(planted):
     assert torch.allclose(clean.found.mean[0], torch.from_numpy(features[40:].mean(axis=0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("components", [None, 5])
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
 def test_probes_fitted_together_are_those_fitted_alone(planted, components, class_weight):
