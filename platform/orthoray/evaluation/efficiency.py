@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.isotonic import isotonic_regression
 
-from orthoray.evaluation.comparisons import Key
+from orthoray.evaluation.comparisons import Key, records
 from orthoray.evaluation.statistics import Draws
 
 Floats = npt.NDArray[np.float64]
@@ -97,7 +97,7 @@ def efficiency_lines(table: pd.DataFrame, least: float) -> list[str]:
     return [
         f"{row['task']}, {row['protocol']}: {share_text(row['share'], least)} of the labelled patients match "
         f"{row['baseline']} with all ({share_text(row['low'], least)} to {share_text(row['high'], least)})"
-        for row in table.to_dict("records")
+        for row in records(table)
     ]
 
 

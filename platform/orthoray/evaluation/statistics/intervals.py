@@ -122,10 +122,7 @@ def cluster_bootstrap(
     Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8; Efron, JASA 1987 (BCa).
     """
     _options(resamples, level, method, metric)
-    found, (values,), cohort = sample_of(labels, [scores], patients, stratify)
-    parts = folds_of(folds, len(found))
-    evaluate = evaluator(metric, found, values, cohort.codes, parts)
-    drawn = Draws(on_all(metric, found, values, parts), _on_draws(evaluate, cohort, resamples, seed))
+    (drawn,), (evaluate,), cohort = _drawn(metric, labels, [scores], patients, folds, resamples, seed, stratify)
     if method == "percentile":
         return interval_of(drawn, level)
     without = np.concatenate([evaluate(chunk) for chunk in left_out(cohort)])
@@ -148,10 +145,7 @@ def bootstrap_draws(
     Arguments and errors are those of `cluster_bootstrap`.
     """
     _options(resamples, 0.5, "percentile", metric)
-    found, (values,), cohort = sample_of(labels, [scores], patients, stratify)
-    parts = folds_of(folds, len(found))
-    evaluate = evaluator(metric, found, values, cohort.codes, parts)
-    return Draws(on_all(metric, found, values, parts), _on_draws(evaluate, cohort, resamples, seed))
+    return _drawn(metric, labels, [scores], patients, folds, resamples, seed, stratify)[0][0]
 
 
 def interval_of(drawn: Draws, level: float = 0.95) -> BootstrapInterval:
@@ -238,13 +232,8 @@ def bootstrap_difference(
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 15.4 and 14.3.
     """
     _options(resamples, level, method, metric)
-    found, scores, cohort = sample_of(labels, [scores_a, scores_b], patients, stratify)
-    parts = folds_of(folds, len(found))
-    each = [evaluator(metric, found, values, cohort.codes, parts) for values in scores]
-    a, b = (
-        Draws(on_all(metric, found, values, parts), _on_draws(evaluate, cohort, resamples, seed))
-        for values, evaluate in zip(scores, each, strict=True)
-    )
+    given = [scores_a, scores_b]
+    (a, b), each, cohort = _drawn(metric, labels, given, patients, folds, resamples, seed, stratify)
     if method == "percentile":
         return _difference(a, b, level, PERCENTILE)
     without = np.concatenate([each[0](chunk) - each[1](chunk) for chunk in left_out(cohort)])
@@ -252,8 +241,23 @@ def bootstrap_difference(
     return _difference(a, b, level, spread)
 
 
-def _on_draws(evaluate: Evaluate, cohort: Cohort, resamples: int, seed: int) -> Floats:
-    return np.concatenate([evaluate(chunk) for chunk in draws(cohort, resamples, seed)])
+def _drawn(
+    metric: Metric | str,
+    labels: npt.ArrayLike,
+    scores: list[npt.ArrayLike],
+    patients: npt.ArrayLike,
+    folds: npt.ArrayLike | None,
+    resamples: int,
+    seed: int,
+    stratify: bool,
+) -> tuple[list[Draws], list[Evaluate], Cohort]:
+    """Each model's metric on all samples and on the same draws of patients, and what computes it on others."""
+    found, values, cohort = sample_of(labels, scores, patients, stratify)
+    parts = folds_of(folds, len(found))
+    whole = [on_all(metric, found, one, parts) for one in values]
+    each = [evaluator(metric, found, one, cohort.codes, parts) for one in values]
+    drawn = [np.concatenate([one(chunk) for chunk in draws(cohort, resamples, seed)]) for one in each]
+    return [Draws(*one) for one in zip(whole, drawn, strict=True)], each, cohort
 
 
 def _interval(drawn: Draws, level: float, spread: Spread) -> BootstrapInterval:
