@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from orthoray.errors import InputError
 from orthoray.models import create_backbone, forward_tokens, import_timm
+from orthoray.models.adapter_settings import AdapterConfig
 from orthoray.models.adapters import apply_adapter
 from orthoray.models.precision import resolve_precision
 from orthoray.pretrain.accumulation import accumulate, batch_term, joint_gradients, parts_of_batch, take
@@ -22,7 +23,6 @@ from orthoray.pretrain.losses.dino import Centre, dino_loss, teacher_targets
 from orthoray.pretrain.losses.koleo import koleo_loss
 from orthoray.pretrain.parallel import bare, gathered, parallelise, resolve_parallel
 from orthoray.pretrain.parameters import hold, parameter_groups, set_rates
-from orthoray.pretrain.settings.adapter import AdapterConfig
 from orthoray.pretrain.settings.objective import HeadConfig
 from orthoray.pretrain.settings.parallel import ParallelConfig
 from orthoray.pretrain.sharded_state import (

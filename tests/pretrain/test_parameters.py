@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from orthoray.models import create_backbone, import_timm
+from orthoray.models.adapter_settings import AdapterConfig
 from orthoray.models.adapters import apply_adapter
 from orthoray.pretrain.clipping import clip_gradients
 from orthoray.pretrain.parameters import hold, parameter_groups, parts_of, set_rates
-from orthoray.pretrain.settings.adapter import AdapterConfig
 
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 FAMILIES = {

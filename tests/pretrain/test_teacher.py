@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from orthoray.models import create_backbone
+from orthoray.models.adapter_settings import AdapterConfig
 from orthoray.models.adapters import apply_adapter
-from orthoray.pretrain.settings.adapter import AdapterConfig
 from orthoray.pretrain.teacher import teacher_of, update_teacher
 
 SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}

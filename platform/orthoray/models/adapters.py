@@ -29,7 +29,7 @@ trained here goes through them."""
 
 
 class AdapterOptions(Protocol):
-    """What `apply_adapter` reads; see `orthoray.pretrain.settings.adapter.AdapterConfig`."""
+    """What `apply_adapter` reads; see `orthoray.models.adapter_settings.AdapterConfig`."""
 
     @property
     def kind(self) -> str:

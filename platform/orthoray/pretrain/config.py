@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from orthoray.config import StrictModel
+from orthoray.models.adapter_settings import AdapterConfig
 from orthoray.pretrain.crops import MultiCropConfig
-from orthoray.pretrain.settings.adapter import AdapterConfig
 from orthoray.pretrain.settings.data import DataConfig, DataSource
 from orthoray.pretrain.settings.doctor import DoctorConfig
 from orthoray.pretrain.settings.model import ModelConfig

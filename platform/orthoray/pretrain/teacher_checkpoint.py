@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from orthoray import storage
+from orthoray.models.adapter_settings import AdapterConfig
 from orthoray.models.adapters import apply_adapter, merge_adapter
 from orthoray.models.checkpoint import load_checkpoint, save_checkpoint
-from orthoray.pretrain.settings.adapter import AdapterConfig
 
 FOLDER = "probes"
 """Where backbones wait to be probed, in a run's folder."""

@@ -24,7 +24,7 @@ USED = {
 
 
 class AdapterConfig(StrictModel):
-    """Parameter-efficient self-supervised adaptation; see `orthoray.models.adapters`. Heads always learn whole.
+    """Parameter-efficient adaptation; see `orthoray.models.adapters`. Heads always learn whole.
 
     ExPLoRA (arXiv:2406.10973) is ``kind: lora, targets: [q, v], rank: 64, unfreeze: 1``.
     """

@@ -2,7 +2,7 @@ import pytest
 
 from orthoray.config import parse_config, to_yaml
 from orthoray.errors import InputError
-from orthoray.pretrain.settings.adapter import AdapterConfig
+from orthoray.models.adapter_settings import AdapterConfig
 from orthoray.pretrain.settings.parallel import ParallelConfig
 
 
