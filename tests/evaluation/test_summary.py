@@ -81,5 +81,5 @@ def test_lines_name_tasks_models_and_counts():
 
 
 def test_unknown_model_is_named():
-    with pytest.raises(InputError, match="no model 'best'"):
+    with pytest.raises(InputError, match="needs best and one of pixels, untrained"):
         verdict(table(CLEAR), candidate="best")

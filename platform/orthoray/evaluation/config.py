@@ -9,10 +9,11 @@ from pydantic import Field, model_validator
 
 from orthoray.config import Auto, StrictModel
 from orthoray.errors import nearest
+from orthoray.evaluation.finetune.settings import FineTuneConfig, SearchConfig
 from orthoray.features.aggregate import Aggregation
 from orthoray.features.settings import FeatureSettings
 
-Protocol = Literal["lp", "knn"]
+Protocol = Literal["lp", "knn", "ft"]
 
 
 class ModelSpec(StrictModel):
@@ -105,6 +106,8 @@ class StudyConfig(StrictModel):
     features: FeatureConfig = FeatureConfig()
     probe: ProbeConfig = ProbeConfig()
     knn: KnnConfig = KnnConfig()
+    finetune: FineTuneConfig = FineTuneConfig()
+    search: SearchConfig = SearchConfig()
     trials: Annotated[int, Field(ge=1)] | Auto = "auto"
     candidate: str = "auto"
     resamples: int = Field(default=2000, ge=100, le=100_000)

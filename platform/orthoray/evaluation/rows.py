@@ -72,6 +72,15 @@ def read_part(uri: str) -> tuple[pa.Table, dict[str, Any]]:
     return table.replace_schema_metadata(None), dict(facts["params"])
 
 
+def copy_part(source: str, target: str, more: dict[str, Any]) -> None:
+    """Write a part file again under another name, with ``more`` among its params."""
+    filesystem, path = storage.arrow_fs(source)
+    table = pq.read_table(path, filesystem=filesystem)
+    facts = json.loads(table.schema.metadata[_FACTS])
+    facts["params"] |= more
+    storage.write_table(table.replace_schema_metadata({_FACTS: json.dumps(facts).encode()}), target)
+
+
 def finished(rows: list[Row], out: str) -> set[Row]:
     """Those of ``rows`` that have their part file already."""
     there = {uri.rpartition("/parts/")[2] for uri in storage.list_files(storage.join(out, "parts"), ".parquet")}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pandas as pd
 
 from orthoray import storage
 from orthoray.config import to_yaml
 from orthoray.evaluation.conclusions import Conclusions, conclude
-from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.config import ModelSpec, StudyConfig
 from orthoray.evaluation.describe import describe
+from orthoray.evaluation.finetune.study import tune_rows, tuning_facts
 from orthoray.evaluation.preflight import Plan, plan_study
 from orthoray.evaluation.results import collect
 from orthoray.evaluation.rows import Row, digest, finished, samples_digest
@@ -71,10 +74,15 @@ def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
             spec = plan.specs[model.name]
             keys = [spec.key(dataset_id, config.features.modality) for dataset_id in ids]
             shared = [2, data, keys, config.aggregate, len(task.card.classes)]
-            options = {"lp": config.probe.model_dump(), "knn": config.knn.model_dump()}
+            options = {
+                "lp": config.probe.model_dump(),
+                "knn": config.knn.model_dump(),
+                "ft": tuning_facts(config, task.card.kind),
+            }
             rows += [
                 Row(name, model.name, protocol, fraction, seed, fold, digest(shared, options[protocol], splits[seed]))
                 for protocol in config.protocols
+                if why_not(protocol, model) is None
                 for fraction in config.fractions
                 for seed in config.seeds
                 for fold in range(config.folds)
@@ -82,10 +90,24 @@ def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
     return rows
 
 
+def why_not(protocol: str, model: ModelSpec) -> str | None:
+    """Why a protocol does not apply to a model, if it does not."""
+    return "pixels have no weights to tune" if protocol == "ft" and model.kind == "pixels" else None
+
+
 def _run(config: StudyConfig, plan: Plan, out: str, todo: list[Row]) -> None:
     from orthoray.cluster.session import connect
 
     connect()
+    tuned = [row for row in todo if row.protocol == "ft"]
+    probed = [row for row in todo if row.protocol != "ft"]
+    if probed:
+        _probe(config, plan, out, probed)
+    if tuned:
+        tune_rows(config, plan, out, tuned)
+
+
+def _probe(config: StudyConfig, plan: Plan, out: str, todo: list[Row]) -> None:
     wanted = {row.model for row in todo}
     models = [model for model in config.all_models() if model.name in wanted]
     store = storage.join(out, "features") if config.features.store == "auto" else config.features.store
@@ -115,6 +137,9 @@ def _announce(config: StudyConfig, plan: Plan) -> None:
     for name, task in plan.tasks.items():
         patients = len(set(task.samples.patient_id))
         say(f"  task {name}: {len(task.samples.label)} samples of {patients} patients, {task.card.headline}")
+    for model, protocol in product(config.all_models(), config.protocols):
+        if (reason := why_not(protocol, model)) is not None:
+            say(f"  {model.name} is not judged by {protocol}: {reason}")
     for name, reason in plan.skipped.items():
         say(f"  task {name} is left out: {reason}")
 

@@ -57,18 +57,21 @@ def verdict(
         > yardstick over *every* baseline).
 
     Raises:
-        InputError: candidate or a baseline is not among the models.
+        InputError: the candidate, or all baselines, are not among the models. A protocol that does not apply to a
+            baseline is judged by the others.
     """
     models = list(results["model"].unique())
-    absent = [name for name in (candidate, *baselines) if name not in models]
-    if absent or not baselines:
-        raise InputError(f"verdict: no model '{', '.join(absent)}' in these results; there are {', '.join(models)}.")
+    if candidate not in models or not set(baselines) & set(models):
+        wanted = " and one of ".join([candidate, ", ".join(baselines)])
+        raise InputError(f"verdict: needs {wanted} in these results; there are {', '.join(models)}.")
     table = summarise(results, headline)
     table = table[table["headline"]]
     rows = []
     for (task, protocol), group in table.groupby(["task", "protocol"], sort=False):
         best = group[group["fraction"] == group["fraction"].max()].set_index("model")
-        rows.append({"task": task, "protocol": protocol, **_judge(best, candidate, baselines)})
+        known = [name for name in baselines if name in best.index]
+        if known and candidate in best.index:
+            rows.append({"task": task, "protocol": protocol, **_judge(best, candidate, known)})
     return pd.DataFrame(rows)
 
 

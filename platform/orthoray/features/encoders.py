@@ -22,9 +22,9 @@ Features = npt.NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Decoded images (H, W) uint8 in, one float32 feature row per image out."""
+    """Decoded images (H, W) uint8 in, one row per image out: float32 features, or uint8 grey levels."""
 
-    def encode(self, images: Sequence[Image]) -> Features:
+    def encode(self, images: Sequence[Image]) -> Features | Image:
         """Encode a batch."""
         ...
 
@@ -37,7 +37,7 @@ class EncoderSpec:
     are other features.
     """
 
-    kind: Literal["pixels", "checkpoint"]
+    kind: Literal["pixels", "checkpoint", "image"]
     checkpoint: str = ""
     content: str = ""
     pooling: str = "none"
@@ -55,12 +55,19 @@ class EncoderSpec:
         """Load the encoder in the process that will use it."""
         if self.kind == "pixels":
             return PixelEncoder(self.resolution)
+        if self.kind == "image":
+            return ImageEncoder(self.resolution)
         return BackboneEncoder(self, threads, device)
 
 
 def pixel_spec(side: int = PIXEL_SIDE) -> EncoderSpec:
     """The raw-pixel feature family."""
     return EncoderSpec(kind="pixels", resolution=side)
+
+
+def image_spec(side: int) -> EncoderSpec:
+    """The images themselves as a network sees them, squeezed to ``side`` x ``side`` grey levels, kept as uint8."""
+    return EncoderSpec(kind="image", resolution=side)
 
 
 def checkpoint_spec(
@@ -123,6 +130,17 @@ class PixelEncoder:
         return np.stack([thumbnail(image, self.side) for image in images])
 
 
+class ImageEncoder:
+    """Images → (N, side * side) uint8 grey levels."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def encode(self, images: Sequence[Image]) -> Image:
+        """Encode a batch of (H, W) uint8 images."""
+        return np.stack([resize(image, self.side).reshape(-1) for image in images])
+
+
 class BackboneEncoder:
     """Images → pooled tokens of a frozen backbone, after its final norm."""
 
@@ -153,8 +171,13 @@ class BackboneEncoder:
             return np.asarray(torch.cat(parts, dim=1).cpu().numpy(), dtype=np.float32)
 
 
+def stored(rows: Features | Image) -> npt.NDArray[np.float16] | Image:
+    """uint8 as it is, float32 → float16; RunError if a value does not fit (|x| > 65504) or is not finite."""
+    return rows if rows.dtype == np.uint8 else to_half(rows)  # type: ignore[return-value,arg-type]
+
+
 def to_half(features: Features) -> npt.NDArray[np.float16]:
-    """float32 → float16 for storage; RunError if a value does not fit (|x| > 65504) or is not finite."""
+    """float32 → float16; RunError if a value does not fit (|x| > 65504) or is not finite."""
     with np.errstate(over="ignore"):
         half = features.astype(np.float16)
     if not np.isfinite(half).all():

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from orthoray import storage
-from orthoray.features.encoders import EncoderSpec, to_half
+from orthoray.features.encoders import EncoderSpec, stored
 
 ROWS_PER_FILE = 256
 """Images per feature file; one map batch becomes one file per encoder."""
@@ -83,7 +83,7 @@ class FeatureWriter:
             piece = batch.slice(start, self.batch_size)
             images = _decode(piece)
             for folder, encoder in self.encoders.items():
-                blocks[folder].append(to_half(encoder.encode(images)))
+                blocks[folder].append(stored(encoder.encode(images)))
         for folder, rows in blocks.items():
             storage.write_table(feature_table(ids, np.concatenate(rows)), storage.join(folder, name))
 
@@ -97,7 +97,7 @@ def _decode(piece: pa.Table) -> list[npt.NDArray[np.uint8]]:
     ]
 
 
-def feature_table(ids: list[str], features: npt.NDArray[np.float16]) -> pa.Table:
-    """Table of ``image_id`` and ``feature`` (fixed-size list of float16) from N ids and an (N, D) array."""
+def feature_table(ids: list[str], features: npt.NDArray[Any]) -> pa.Table:
+    """Table of ``image_id`` and ``feature`` (fixed-size list of float16 or uint8) from N ids and an (N, D) array."""
     values = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), features.shape[1])
     return pa.table({"image_id": pa.array(ids, pa.string()), "feature": values})

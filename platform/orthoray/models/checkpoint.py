@@ -112,8 +112,8 @@ def _pickled(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def load_checkpoint(uri: str) -> tuple[nn.Module, CheckpointCard]:
-    """Read a checkpoint folder.
+def load_checkpoint(uri: str, **options: Any) -> tuple[nn.Module, CheckpointCard]:
+    """Read a checkpoint folder; ``options`` go to timm beside those of the card (``drop_path_rate``).
 
     Returns:
         The backbone in evaluation mode on the CPU, and its card.
@@ -134,7 +134,7 @@ def load_checkpoint(uri: str) -> tuple[nn.Module, CheckpointCard]:
     except ValidationError as error:
         raise InputError(f"{uri}/card.json: not a card of this version: {error.errors()[0]['msg']}") from None
     made = card.architecture
-    backbone = create_backbone(made.name, in_chans=made.in_chans, rope=made.rope, **made.kwargs)
+    backbone = create_backbone(made.name, in_chans=made.in_chans, rope=made.rope, **{**made.kwargs, **options})
     weights = read_weights(storage.join(uri, "model.safetensors"))
     own = backbone.state_dict()
     fitting = sum(key in own and own[key].shape == value.shape for key, value in weights.items())

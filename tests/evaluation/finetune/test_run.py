@@ -1,0 +1,114 @@
+"""Fine-tuned rows of a study through Ray Tune: alone, searched, interrupted, broken, and by two workers."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from orthoray import storage
+from orthoray.config import parse_config
+from orthoray.errors import RunError
+from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.rows import read_part
+from orthoray.evaluation.study import run_study
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+QUICK = {"epochs": 4, "base_lr": 0.2, "layer_decay": 1.0, "drop_path": 0.0, "batch_size": 8}
+
+
+@pytest.fixture
+def cohort(ray_session, dataset_folder, tiny_checkpoint, tmp_path):
+    dataset_folder(tmp_path / "ds", patients=24)
+    tiny_checkpoint(tmp_path / "run" / "initial", seed=0)
+    tiny_checkpoint(tmp_path / "run" / "checkpoint", seed=1, steps=3)
+    return tmp_path
+
+
+def config(folder, **change):
+    values = {"out": str(folder / "out"), "datasets": [str(folder / "ds")], "folds": 2, "probe": {"c_steps": 4}}
+    values |= {"pretrain_run": str(folder / "run"), "protocols": ["lp", "ft"], "resamples": 100}
+    return parse_config(StudyConfig, {**values, "finetune": QUICK, **change}, "study")
+
+
+def parts(folder):
+    return {file.name: file.stat().st_mtime_ns for file in (folder / "out" / "parts").rglob("*-ft-*.parquet")}
+
+
+def test_a_study_with_fine_tuning_and_its_resumption(cohort, capsys):
+    out = run_study(config(cohort))
+    results = pd.read_parquet(f"{out}/results.parquet")
+    tuned = results[(results["protocol"] == "ft") & (results["fold"] >= 0)].set_index("metric")
+    assert set(tuned["model"]) == {"untrained", "pretrained"}
+    assert set(tuned["task"]) == {"xr_tkr", "mr_acl"}
+    assert tuned.loc["auroc", "value"].mean() > 0.9
+    folds = results[(results["protocol"] == "ft") & (results["fold"] == 0)]
+    facts = [json.loads(text) for text in folds["params"]]
+    assert {fact["head"] for fact in facts} == {"linear"}
+    assert all(fact["n_train"] == 12 for fact in facts)
+    shown = capsys.readouterr().out
+    assert "pixels is not judged by ft" in shown
+
+    before = parts(cohort)
+    assert len(before) == 2 * 2 * 2
+    lost = sorted(before)[3]
+    next((cohort / "out").rglob(lost)).unlink()
+    run_study(config(cohort))
+    after = parts(cohort)
+    assert [name for name in after if after[name] != before.get(name)] == [lost]
+    again = pd.read_parquet(f"{out}/results.parquet").drop(columns=["params", "run_id"])
+    pd.testing.assert_frame_equal(again, results.drop(columns=["params", "run_id"]))
+
+
+def test_a_search_spends_the_same_on_every_row_and_goes_on_after_an_interruption(cohort):
+    change = {
+        "tasks": ["xr_tkr"],
+        "protocols": ["ft"],
+        "search": {"trials": 3, "space": {"base_lr": {"low": 0.02, "high": 0.4, "log": True}}, "grace": 1},
+    }
+    out = run_study(config(cohort, **change))
+    rows = sorted((cohort / "out" / "parts").rglob("*-ft-*.parquet"))
+    assert len(rows) == 4
+    for file in rows:
+        params = read_part(str(file))[1]
+        assert len(params["search"]) == 3
+        assert params["search"][0]["base_lr"] == 0.2
+        done = [at for at, one in enumerate(params["search"]) if one["state"] == "completed"]
+        assert params["chosen"] == max(done, key=lambda at: params["search"][at]["log_loss"])
+    whole = {file.name: read_part(str(file)) for file in rows}
+    records = sorted((cohort / "out" / "search").rglob("*.json"))
+    assert len(records) == 4 * 3
+    times = {file: file.stat().st_mtime_ns for file in records}
+    rows[0].unlink()  # the driver died after two of three fits of this row
+    third = next(file for file in records if file.name == "002.json" and rows[0].stem in str(file))
+    third.unlink()
+    run_study(config(cohort, **change))
+    table, params = read_part(str(rows[0]))
+    assert table.equals(whole[rows[0].name][0])
+    assert params["search"] == whole[rows[0].name][1]["search"]
+    assert [file for file in records if file.stat().st_mtime_ns != times[file]] == [third]
+    assert storage.exists(f"{out}/results.parquet")
+
+
+def test_rows_that_fail_have_reasons_and_the_others_their_results(cohort):
+    broken = config(cohort, tasks=["xr_tkr"], finetune={**QUICK, "base_lr": 1e12, "warmup": 0.0, "clip": 1e12})
+    with pytest.raises(RunError, match="not finite") as caught:
+        run_study(broken)
+    assert "4 of 4" in str(caught.value)
+    assert list((cohort / "out" / "parts").rglob("*-lp-*.parquet"))
+
+
+def test_workers_of_ray_train_give_the_numbers_of_one(cohort):
+    change = {"tasks": ["xr_tkr"], "protocols": ["ft"], "pretrain_run": None}
+    change["models"] = [{"name": "m", "kind": "checkpoint", "checkpoint": str(cohort / "run" / "initial")}]
+    out = run_study(config(cohort, **change))
+    alone = pd.read_parquet(f"{out}/predictions.parquet")
+    redone = next((cohort / "out" / "parts").rglob("*-k1-*.parquet"))
+    stamp = redone.stat().st_mtime_ns
+    redone.unlink()
+    run_study(config(cohort, **change, finetune={**QUICK, "workers": 2, "cpus": 0.5}))
+    both = pd.read_parquet(f"{out}/predictions.parquet")
+    assert redone.stat().st_mtime_ns != stamp
+    assert (alone["sample_id"] == both["sample_id"]).all()
+    assert (alone["score_1"] - both["score_1"]).abs().max() < 1e-4
