@@ -33,14 +33,19 @@ class CoralHead(nn.Module):
 
 
 def coral_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over samples of the summed binary cross-entropies of the K - 1 questions.
+    """Mean of `coral_losses`."""
+    return coral_losses(logits, labels).mean()
+
+
+def coral_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Summed binary cross-entropies of the K - 1 questions, sample by sample.
 
     Args:
         logits: (B, K - 1); computed on in float32 or float64.
         labels: (B,) integers in 0..K-1.
 
     Returns:
-        Scalar >= 0.
+        (B,) >= 0.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -49,7 +54,7 @@ def coral_loss(logits: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)}: expected (B, K-1) and (B,)")
     own = _full(logits)
     above = (labels[:, None] > torch.arange(own.shape[1], device=own.device)).to(own.dtype)
-    return functional.binary_cross_entropy_with_logits(own, above, reduction="none").sum(dim=1).mean()
+    return functional.binary_cross_entropy_with_logits(own, above, reduction="none").sum(dim=1)
 
 
 def coral_probabilities(logits: Tensor) -> Tensor:

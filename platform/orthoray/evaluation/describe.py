@@ -75,6 +75,8 @@ def _protocol(config: StudyConfig) -> dict[str, Any]:
         "neighbours": f"the {config.knn.k} nearest training samples by cosine, weighed exp(cosine / "
         f"{config.knn.temperature:g})",
         "c_grid": grid,
+        "finetune": config.finetune.model_dump(mode="json") if "ft" in config.protocols else None,
+        "search": config.search.model_dump(mode="json") if "ft" in config.protocols else None,
         "inner": _inner(config.probe),
         "inner_metric": config.probe.inner_metric,
         "class_weight": config.probe.class_weight,

@@ -61,7 +61,7 @@ def test_the_average_follows_its_formula():
         average.weight.fill_(1.0)
         network.weight.fill_(3.0)
     update_average(average, network, 0.75)
-    assert float(average.weight) == pytest.approx(1.5)
+    assert average.weight.item() == pytest.approx(1.5)
 
 
 def test_mixup_and_cutmix_by_hand():
