@@ -113,4 +113,4 @@ def test_every_store_follows_the_contract(folder):
 def test_another_seed_in_the_same_folder_is_refused(folder):
     status, shown = demo(folder, "--seed", "5")
     assert status == 2, shown
-    assert "another seed or size" in shown
+    assert "another seed, size or look" in shown

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orthoray import storage
-from orthoray.config import StrictModel, config_hash, find_preset, load_config
+from orthoray.config import find_preset, load_config
 from orthoray.errors import InputError
-from orthoray.progress import Progress, clock, heading, outputs, say
+from orthoray.progress import clock, heading, outputs, say
 
 T = TypeVar("T")
-MARKER = "cohort.json"
 
 
 def run_demo(out: str, *, seed: int = 0, patients: int | None = None) -> str:
@@ -71,32 +70,11 @@ class Stages:
 
 
 def _cohort(root: Path, seed: int, patients: int | None) -> None:
-    from orthoray.data.phantom import PhantomConfig, write_cohort
+    from orthoray.data.phantom import PhantomConfig, make_cohort
 
     size = [] if patients is None else [f"patients={patients}"]
     config = load_config(PhantomConfig, find_preset("demo_phantom"), [f"seed={seed}", *size])
-    folder, marker = root / "phantom", root / "phantom" / MARKER
-    if marker.is_file():
-        _require_same(marker, config)
-        say("  already there")
-        return
-    if folder.exists():
-        storage.remove_tree(str(folder))  # an interrupted cohort: it is remade from its seed
-    with Progress(None, "writing", "exams") as bar:
-
-        def on_progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.advance(done - bar.done)
-
-        write_cohort(folder, config, progress=on_progress)
-    storage.write_json(str(marker), {"config_hash": config_hash(config)})
-
-
-def _require_same(marker: Path, config: StrictModel) -> None:
-    if storage.read_json(str(marker)).get("config_hash") != config_hash(config):
-        raise InputError(
-            f"{marker.parent.parent} holds a demo with another seed or size. Give --out another folder, or remove it."
-        )
+    make_cohort(root / "phantom", config)
 
 
 def _ingest(root: Path) -> None:

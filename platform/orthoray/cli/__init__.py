@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from orthoray import __version__
-from orthoray.cli.data import audit, explain, ingest, outliers
+from orthoray.cli.data import audit, explain, ingest, outliers, phantom
 from orthoray.cli.group import TeachingGroup
 from orthoray.cli.judging import rank, report, study
 from orthoray.cli.remote import jobs, logs, stop, submit
@@ -55,7 +55,7 @@ def demo(out: str, seed: int, patients: int | None) -> None:
 
 
 for _command in (
-    *(demo, ingest, explain, outliers, audit),
+    *(demo, phantom, ingest, explain, outliers, audit),
     *(plan, pretrain, rank, study, report, export),
     *(submit, jobs, logs, stop),
 ):

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from orthoray.cli.group import config_options, settings_of
 from orthoray.errors import InputError
 
 
@@ -27,6 +28,30 @@ def _card_keys(context: click.Context, _: click.Parameter, wanted: bool) -> None
     ):
         click.echo(f"\n{title}:\n{describe_keys(model)}")
     context.exit()
+
+
+@click.command()
+@config_options
+@click.option("--out", required=True, help="Local folder for the DICOM files and the table of labels.")
+def phantom(config: str | None, overrides: tuple[str, ...], keys: bool, out: str) -> None:
+    """Make a synthetic cohort as DICOM.
+
+    Films and MRI of people who never were, with 17 tasks whose signs are drawn: their strength, the noise, and
+    how much a site's look goes with disease are settings. `orthoray ingest phantom` reads it.
+
+    \b
+    Example:
+      orthoray phantom phantom17_cohort --out runs/phantom17/phantom
+    """
+    from pathlib import Path
+
+    from orthoray.data.phantom import PhantomConfig, make_cohort
+    from orthoray.progress import outputs
+
+    settings = settings_of(PhantomConfig, config, overrides, keys)
+    if settings is not None:
+        make_cohort(Path(out), settings)
+        outputs({"cohort": out}, next_step=f"orthoray ingest phantom --source {out} --out DATASET")
 
 
 @click.command()

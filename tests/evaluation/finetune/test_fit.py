@@ -108,6 +108,12 @@ def test_starts_as_the_linear_probe(network_for):
         reference = fit_probe(features[parts.fit], task.samples.label[parts.fit], inner, classes, probe)
         wanted = reference.predict(features[parts.test])
         np.testing.assert_allclose(fit.predict(network, parts.test), wanted, atol=1e-4)
+    ruin = settings(preset="lp_ft", base_lr=50.0, epochs=2, warmup=0.0)
+    network = network_for(task, ruin)
+    start_from_probe(network, task, bags, parts.fit, probe, 0)
+    outcome = Fit(task, bags, parts, network, ruin).run(silent)
+    assert outcome.facts["best_epoch"] == 0  # nothing that came after was as good
+    np.testing.assert_allclose(outcome.scores, wanted, atol=1e-4)
 
 
 def test_images_of_a_sample_may_come_in_any_number_and_order(network_for):

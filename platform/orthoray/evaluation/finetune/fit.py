@@ -37,6 +37,18 @@ class Outcome(NamedTuple):
     network: TaskNetwork
 
 
+class _Best:
+    """The best epoch so far, and the weights that it ended with."""
+
+    def __init__(self) -> None:
+        self.score, self.epoch, self.state = -math.inf, 0, dict[str, Tensor]()
+
+    def see(self, epoch: int, scores: dict[str, float], network: nn.Module) -> None:
+        if scores and scores["score"] > self.score:
+            self.score, self.epoch = scores["score"], epoch
+            self.state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+
+
 class Fit:
     """The state of one fine-tuning.
 
@@ -78,6 +90,8 @@ class Fit:
     def run(self, report: Report) -> Outcome:
         """Train until the epochs are over or patience is, then score the test rows by the best epoch's weights.
 
+        A head that starts as a linear probe is a candidate as it is: epoch 0.
+
         Args:
             report: called after every epoch with its number (from 1) and inner scores, larger is better.
 
@@ -86,25 +100,23 @@ class Fit:
         """
         torch.manual_seed(self.seed + self.share.rank)
         judged = self.network if self.average is None else self.average
-        best: tuple[float, int, dict[str, Tensor]] = (-math.inf, 0, {})
+        best = _Best()
+        if self.config.start == "probe":
+            best.see(0, self._validated(judged), judged)
         losses: list[float] = []
         for epoch in range(1, self.config.epochs + 1):
             losses.append(self._epoch(epoch))
             scores = self._validated(judged)
             report(epoch, {"loss": losses[-1], **scores})
-            if not scores:
-                continue
-            if scores["score"] > best[0]:
-                kept = {name: value.detach().cpu().clone() for name, value in judged.state_dict().items()}
-                best = (scores["score"], epoch, kept)
-            if epoch - best[1] >= self.config.patience:
+            best.see(epoch, scores, judged)
+            if scores and epoch - best.epoch >= self.config.patience:
                 break
-        if best[2]:
-            judged.load_state_dict(best[2])
+        if best.state:
+            judged.load_state_dict(best.state)
         facts = {
             "epochs": epoch,
-            "best_epoch": best[1] or epoch,
-            "inner_score": best[0] if best[2] else None,
+            "best_epoch": best.epoch if best.state else epoch,
+            "inner_score": best.score if best.state else None,
             "chosen_by": self.config.select if len(self.parts.validate) else "none: a class has one patient",
             "n_validate": len(self.parts.validate),
             "loss": losses[-1],

@@ -25,7 +25,7 @@ def tuning_facts(config: StudyConfig, kind: str) -> list[Any]:
     """All settings that the result of a fine-tuned row of a task of ``kind`` depends on."""
     settings = config.finetune
     probe = config.probe.model_dump() if settings.start == "probe" else None
-    return [1, settings.model_dump(exclude=RESOURCES), settings.head_for(kind), config.search.model_dump(), probe]
+    return [2, settings.model_dump(exclude=RESOURCES), settings.head_for(kind), config.search.model_dump(), probe]
 
 
 def tune_rows(config: StudyConfig, plan: Plan, out: str, rows: Sequence[Row]) -> None:
