@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from orthoray.cli.group import config_options, settings_of
+from orthoray.errors import InputError
 
 
 @click.command()
@@ -37,24 +38,49 @@ def rank(config: str | None, overrides: tuple[str, ...], keys: bool, allow_rando
 
 @click.command()
 @config_options
-def study(config: str | None, overrides: tuple[str, ...], keys: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Tell the grid, what is left of it, time and cost; write nothing.")
+@click.option("--price-per-hour", type=float, default=None, help="Of the machine, for the cost of --dry-run.")
+@click.option("--resume", is_flag=True, help="Go on with a study that was begun; refuse to begin one.")
+@click.option("--retry-failed", is_flag=True, help="Run only the rows that failed before (failed.parquet).")
+def study(
+    config: str | None,
+    overrides: tuple[str, ...],
+    keys: bool,
+    dry_run: bool,
+    price_per_hour: float | None,
+    resume: bool,
+    retry_failed: bool,
+) -> None:
     """Evaluate models on labelled tasks.
 
-    Patient-grouped folds, linear probe with inner selection, out-of-fold predictions, baselines.
+    Patient-grouped folds; linear probe, nearest neighbours, fine-tuning; inner selection; out-of-fold
+    predictions; baselines; intervals and tests.
 
-    A row (model, task, protocol, fraction, seed, fold) that has its result is not run again.
+    A row (model, task, protocol, fraction, seed, fold) that has its result is not run again, so the same command
+    goes on after an interruption, with --resume or without. Results are told as they come; rows that fail are
+    listed with reasons and the others finished. A second driver on the same folder is refused.
 
     \b
     Example:
+      orthoray study study_knee_xray_kl out=runs/knee/study --dry-run --price-per-hour 2.5
       orthoray study study_knee_xray_kl out=runs/knee/study
     """
     from orthoray.evaluation.config import StudyConfig
 
     settings = settings_of(StudyConfig, config, overrides, keys)
-    if settings is not None:
-        from orthoray.evaluation.study import run_study as run
+    if settings is None:
+        return
+    from orthoray import storage
+    from orthoray.evaluation.study import plan_lines
+    from orthoray.evaluation.study import run_study as run
 
-        run(settings)
+    if dry_run:
+        for line in plan_lines(settings, price_per_hour):
+            click.echo(f"  {line}")
+        return
+    if resume and not storage.exists(storage.join(settings.out, "study.json")):
+        raise InputError(f"--resume: {settings.out} holds no study. Leave it out to begin one, or correct `out`.")
+    run(settings, retry_failed)
 
 
 @click.command()

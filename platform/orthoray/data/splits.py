@@ -68,9 +68,9 @@ def check_disjoint(split: pd.DataFrame) -> None:
 def write_splits(uri: str, split: pd.DataFrame) -> None:
     """Write a split file; RunError if another split is there already. The hash of its rows is kept in the file."""
     check_disjoint(split)
-    digest = _digest(split)
+    digest = split_hash(split)
     if storage.exists(uri):
-        if _digest(read_splits(uri)) != digest:
+        if split_hash(read_splits(uri)) != digest:
             raise RunError(f"{uri} holds another split. Splits are never changed: choose another folder.")
         return
     table = pa.Table.from_pandas(split[COLUMNS], preserve_index=False)
@@ -83,12 +83,13 @@ def read_splits(uri: str) -> pd.DataFrame:
     with filesystem.open_input_file(path) as handle:
         table = pq.read_table(handle)
     split: pd.DataFrame = table.to_pandas()
-    if (table.schema.metadata or {}).get(HASH_KEY, b"").decode() != _digest(split):
+    if (table.schema.metadata or {}).get(HASH_KEY, b"").decode() != split_hash(split):
         raise RunError(f"{uri} was changed after it was written. Remove it and run the study again in another folder.")
     return split
 
 
-def _digest(split: pd.DataFrame) -> str:
+def split_hash(split: pd.DataFrame) -> str:
+    """SHA-256 of the rows, in the order of their samples."""
     rows = split[COLUMNS].sort_values("sample_id").astype({"fold": int}).to_numpy().tolist()
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ RESULTS = pa.schema(
 
 
 def collect(
-    study: str, out: str, rows: Sequence[Row], cards: dict[str, TaskCard], run_id: str
+    study: str, out: str, rows: Sequence[Row], cards: Mapping[str, TaskCard], run_id: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read every row's part, compute the metrics of each fold and of the pooled out-of-fold predictions.
 
@@ -85,16 +85,20 @@ def _part(out: str, row: Row) -> tuple[pd.DataFrame, dict[str, Any]]:
 def _values(
     head: dict[str, Any], frame: pd.DataFrame, card: TaskCard, params: dict[str, Any], run_id: str
 ) -> list[dict[str, Any]]:
-    scores = frame[[f"score_{k}" for k in range(len(card.classes))]].to_numpy(dtype=np.float64)
-    labels = frame["label"].to_numpy(dtype=np.int64)
     facts = {
         "n_patients": int(frame["patient_id"].nunique()),
         "n_samples": len(frame),
         "params": json.dumps(params, sort_keys=True),
         "run_id": run_id,
     }
-    measured = compute(card.metrics, labels, scores)
+    measured = measure(frame, card, card.metrics)
     return [{**head, "metric": name, "value": value, **facts} for name, value in measured.items()]
+
+
+def measure(frame: pd.DataFrame, card: TaskCard, names: Sequence[str]) -> dict[str, float]:
+    """Metrics of a task's predictions, of one or more part files."""
+    scores = frame[[f"score_{k}" for k in range(len(card.classes))]].to_numpy(dtype=np.float64)
+    return compute(names, frame["label"].to_numpy(dtype=np.int64), scores)
 
 
 def _order(table: pd.DataFrame) -> pd.DataFrame:

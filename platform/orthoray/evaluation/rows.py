@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,7 +82,18 @@ def copy_part(source: str, target: str, more: dict[str, Any]) -> None:
     storage.write_table(table.replace_schema_metadata({_FACTS: json.dumps(facts).encode()}), target)
 
 
-def finished(rows: list[Row], out: str) -> set[Row]:
+def finished(rows: Sequence[Row], out: str) -> set[Row]:
     """Those of ``rows`` that have their part file already."""
     there = {uri.rpartition("/parts/")[2] for uri in storage.list_files(storage.join(out, "parts"), ".parquet")}
     return {row for row in rows if row.part(out).rpartition("/parts/")[2] in there}
+
+
+def whole_groups(rows: Sequence[Row], out: str) -> list[Row]:
+    """Those of ``rows`` of whose task, model, protocol, fraction and seed all folds have their part files."""
+    there = finished(rows, out)
+    lacking = {_group(row) for row in rows if row not in there}
+    return [row for row in rows if _group(row) not in lacking]
+
+
+def _group(row: Row) -> tuple[str, str, str, float, int]:
+    return row.task, row.model, row.protocol, row.fraction, row.seed

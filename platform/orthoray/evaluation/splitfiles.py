@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from orthoray import storage
-from orthoray.data.splits import read_splits, write_splits
+from orthoray.data.splits import read_splits, split_hash, write_splits
 from orthoray.errors import InputError
 from orthoray.evaluation.preflight import Plan
 
@@ -34,6 +34,12 @@ def write_study_splits(out: str, plan: Plan) -> None:
             uri = split_uri(out, task, seed)
             if not storage.exists(uri):
                 write_splits(uri, split)
+
+
+def split_digests(out: str) -> dict[str, str]:
+    """Name of each split file (``task-seed0``) → hash of its rows."""
+    files = storage.list_files(storage.join(out, "splits"), ".parquet")
+    return {uri.rpartition("/")[2].removesuffix(".parquet"): split_hash(read_splits(uri))[:12] for uri in files}
 
 
 def _same(left: pd.DataFrame, right: pd.DataFrame) -> bool:

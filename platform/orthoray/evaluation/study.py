@@ -8,15 +8,21 @@ import pandas as pd
 
 from orthoray import storage
 from orthoray.config import to_yaml
+from orthoray.errors import InputError, RunError
 from orthoray.evaluation.conclusions import Conclusions, conclude
 from orthoray.evaluation.config import ModelSpec, StudyConfig
 from orthoray.evaluation.describe import describe
+from orthoray.evaluation.dry_run import dry_run
+from orthoray.evaluation.failures import failure_lines, only_failed, write_failures
 from orthoray.evaluation.finetune.study import tune_rows, tuning_facts
+from orthoray.evaluation.live import Live
+from orthoray.evaluation.lock import StudyLock
 from orthoray.evaluation.preflight import Plan, plan_study
 from orthoray.evaluation.results import collect
-from orthoray.evaluation.rows import Row, digest, finished, samples_digest
+from orthoray.evaluation.rows import Row, digest, finished, samples_digest, whole_groups
 from orthoray.evaluation.splitfiles import check_existing_splits, write_study_splits
 from orthoray.evaluation.summary import summarise, summary_lines, verdict, verdict_lines
+from orthoray.evaluation.tracked import log_groups
 from orthoray.evaluation.trials import StudyJob, TaskJob, run_rows
 from orthoray.features.store import extract_all
 from orthoray.progress import heading, outputs, say
@@ -25,42 +31,97 @@ from orthoray.tracking import Tracker
 STANDARD = ("pixels", "untrained", "pretrained")
 
 
-def run_study(config: StudyConfig) -> str:
-    """Run a downstream study and return the URI of its folder.
+def run_study(config: StudyConfig, retry_failed: bool = False) -> str:
+    """Run a downstream study and return the URI of its folder; with ``retry_failed`` only rows that failed before.
 
     The folder gets ``config.yaml``, ``study.json``, ``splits/``, ``features/`` (unless ``features.store`` says
     otherwise), ``parts/`` (one file per finished row), ``results.parquet`` and ``predictions.parquet``, and what is
     computed from these two: ``intervals.parquet``, ``comparisons.parquet`` and, with several fractions,
-    ``efficiency.parquet``. A row that has its
-    part file is not run again, so an interrupted study goes on where it stopped.
+    ``efficiency.parquet``. A row that has its part file is not run again, so an interrupted study goes on where it
+    stopped. Rows that fail are listed in ``failed.parquet``; all others are finished first.
 
     Raises:
-        InputError: anything wrong with the configuration or the data; found before anything is written.
-        RunError: a fit or an extraction failed; finished rows keep their results.
+        InputError: anything wrong with the configuration or the data, found before anything is written, or another
+            driver is at work in the same folder.
+        RunError: rows failed, or an extraction did; finished rows keep their results.
     """
     out = storage.absolute(config.out)
     plan = plan_study(config)
     check_existing_splits(out, plan)
     _announce(config, plan)
     storage.makedirs(out)
-    storage.write_bytes(storage.join(out, "config.yaml"), to_yaml(config).encode())
-    write_study_splits(out, plan)
-    storage.write_json(storage.join(out, "study.json"), describe(config, plan, "running"))
-    with Tracker(out, "study", config.model_dump(mode="json")) as tracker:
-        rows = study_rows(config, plan)
-        todo = [row for row in rows if row not in finished(rows, out)]
-        say(f"  {len(rows)} fits, {len(rows) - len(todo)} of them done before")
-        if todo:
-            _run(config, plan, out, todo)
-        cards = {name: task.card for name, task in plan.tasks.items()}
-        results, predictions = collect(config.name, out, rows, cards, tracker.run_id)
-        table = summarise(results, {name: card.headline for name, card in cards.items()})
-        tracker.log(_tracked(table), step=0)
+    with StudyLock(out) as lock:
+        storage.write_bytes(storage.join(out, "config.yaml"), to_yaml(config).encode())
+        write_study_splits(out, plan)
+        storage.write_json(storage.join(out, "study.json"), describe(config, plan, "running"))
+        with Tracker(out, "study", config.model_dump(mode="json")) as tracker:
+            failed, rows = _work(config, plan, out, lock, tracker, retry_failed)
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(rows)} rows failed; {storage.join(out, 'failed.parquet')} has the reasons. What is "
+            "whole is in the tables. Give the same command again, or with --retry-failed for these rows alone."
+        )
+    return out
+
+
+def plan_lines(config: StudyConfig, price_per_hour: float | None = None) -> list[str]:
+    """What a study would do, see `dry_run`; nothing is written.
+
+    Raises:
+        InputError: as `run_study`.
+    """
+    plan = plan_study(config)
+    check_existing_splits(storage.absolute(config.out), plan)
+    _announce(config, plan)
+    return dry_run(config, plan, study_rows(config, plan), price_per_hour)
+
+
+def _work(
+    config: StudyConfig, plan: Plan, out: str, lock: StudyLock, tracker: Tracker, retry_failed: bool
+) -> tuple[dict[Row, str], list[Row]]:
+    """Run what is left and write the tables; returns the rows that failed, with reasons, and all rows."""
+    rows = study_rows(config, plan)
+    done = finished(rows, out)
+    todo = [row for row in rows if row not in done]
+    if retry_failed:
+        todo = only_failed(out, todo)
+        if not todo:
+            raise InputError(f"{out}: no row of this study has failed before; leave --retry-failed out.")
+    say(f"  {len(rows)} fits, {len(done)} of them done before{_kept(rows, done, todo)}")
+    cards = {name: task.card for name, task in plan.tasks.items()}
+    failed = _run(config, plan, out, todo, Live(out, rows, done, cards, config.name)) if todo else {}
+    lock.check()
+    write_failures(out, failed)
+    whole = whole_groups(rows, out)
+    _tell_failures(failed, rows, whole)
+    results, predictions = collect(config.name, out, whole, cards, tracker.run_id)
+    table = summarise(results, {name: card.headline for name, card in cards.items()})
     conclusions = conclude(results, predictions, cards, config.tested(), config.resamples)
     conclusions.write(out)
-    storage.write_json(storage.join(out, "study.json"), describe(config, plan, "done"))
+    status = "done" if len(whole) == len(rows) else "partial"
+    storage.write_json(storage.join(out, "study.json"), describe(config, plan, status))
+    tracker.log(_tracked(table), step=0)
+    log_groups(tracker, out, table, results, {(row.task, row.model, row.protocol) for row in todo})
     _report(config, out, results, table, conclusions)
-    return out
+    return failed, rows
+
+
+def _kept(rows: list[Row], done: set[Row], todo: list[Row]) -> str:
+    left = len(rows) - len(done) - len(todo)
+    return f"; {len(todo)} failed before and are run again, {left} others are left" if left else ""
+
+
+def _tell_failures(failed: dict[Row, str], rows: list[Row], whole: list[Row]) -> None:
+    """Say what failed and what the tables therefore lack; RunError if nothing is whole."""
+    if failed:
+        heading("Failed")
+    for line in failure_lines(failed):
+        say(f"  {line}")
+    if len(whole) < len(rows):
+        say(f"  the tables hold {len(whole)} of {len(rows)} rows: groups of folds that are not whole are left out")
+    if not whole:
+        reason = next(iter(failed.values()), "no row was run")
+        raise RunError(f"no group of folds is whole ({reason}). Finished rows are kept; give the same command again.")
 
 
 def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
@@ -95,19 +156,18 @@ def why_not(protocol: str, model: ModelSpec) -> str | None:
     return "pixels have no weights to tune" if protocol == "ft" and model.kind == "pixels" else None
 
 
-def _run(config: StudyConfig, plan: Plan, out: str, todo: list[Row]) -> None:
+def _run(config: StudyConfig, plan: Plan, out: str, todo: list[Row], live: Live) -> dict[Row, str]:
+    """Run rows, the cheap ones first; returns those that failed, with reasons."""
     from orthoray.cluster.session import connect
 
     connect()
     tuned = [row for row in todo if row.protocol == "ft"]
     probed = [row for row in todo if row.protocol != "ft"]
-    if probed:
-        _probe(config, plan, out, probed)
-    if tuned:
-        tune_rows(config, plan, out, tuned)
+    failed = _probe(config, plan, out, probed, live) if probed else {}
+    return failed | (tune_rows(config, plan, out, tuned, live.ended) if tuned else {})
 
 
-def _probe(config: StudyConfig, plan: Plan, out: str, todo: list[Row]) -> None:
+def _probe(config: StudyConfig, plan: Plan, out: str, todo: list[Row], live: Live) -> dict[Row, str]:
     wanted = {row.model for row in todo}
     models = [model for model in config.all_models() if model.name in wanted]
     store = storage.join(out, "features") if config.features.store == "auto" else config.features.store
@@ -129,7 +189,7 @@ def _probe(config: StudyConfig, plan: Plan, out: str, todo: list[Row]) -> None:
         probe=config.probe,
         knn=config.knn,
     )
-    run_rows(todo, job, None if config.trials == "auto" else config.trials)
+    return run_rows(todo, job, None if config.trials == "auto" else config.trials, live.ended)
 
 
 def _announce(config: StudyConfig, plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray import storage
-from orthoray.errors import RunError
+from orthoray.errors import OrthoRayError, RunError
 from orthoray.evaluation.config import KnnConfig, ProbeConfig
 from orthoray.evaluation.fits import Fits, Fold, fit_folds
 from orthoray.evaluation.protocol import Samples, assert_disjoint, fold_rows, training_subset
-from orthoray.evaluation.rows import Row, write_part
+from orthoray.evaluation.rows import Row, finished, write_part
 from orthoray.features.aggregate import Aggregation, aggregate
 from orthoray.features.store import read_features
 from orthoray.progress import Progress
@@ -128,36 +128,56 @@ def batches(rows: Sequence[Row], job: StudyJob, count: int) -> list[list[list[Ro
     return dealt
 
 
-def run_rows(rows: Sequence[Row], job: StudyJob, trials: int | None = None) -> None:
-    """Run all ``rows`` through Ray Tune and return when each has its part file.
+RETRIES = 2
+"""Times that a trial begins again after its worker was lost; rows with a part file are not run again."""
+
+OnEnd = Callable[[Sequence[Row]], None]
+"""Told of rows that have their part files."""
+
+
+def run_rows(
+    rows: Sequence[Row], job: StudyJob, trials: int | None = None, on_end: OnEnd | None = None
+) -> dict[Row, str]:
+    """Run all ``rows`` through Ray Tune and return when each has its part file, or a reason why not.
 
     Args:
         rows: rows without a result.
         job: data and options, shared by all trials.
         trials: number of trials; None = two per processor, at most one per (task, model).
+        on_end: told of rows as they end.
+
+    Returns:
+        The rows that failed, with reasons.
 
     Raises:
-        RunError: a trial failed, vanished or reported no result; finished rows keep theirs.
+        RunError: trials vanished: no processor could be had.
     """
     from orthoray.cluster.session import available_cpus
 
     groups = batches(rows, job, trials or 2 * available_cpus())
+    failed: dict[Row, str] = {}
     with Progress(len(rows), "fits", "fits") as bar:
-        results = _fit(groups, job, bar)
-    check_results(results, [sum(len(unit) for unit in group) for group in groups])
+        results = _fit(groups, job, _callback(groups, bar, failed, on_end))
+    check_results(results, len(groups))
+    there = finished(rows, job.out)
+    return {row: failed.get(row, "the trial was lost") for row in rows if row not in there}
 
 
 def _trial(config: dict[str, Any], groups: list[list[list[Row]]], job: StudyJob) -> None:
-    """Function trainable: the units of one group, reporting the rows done after each unit."""
+    """Function trainable: the units of one group, told after each; one that fails does not take the others with it."""
     from ray import tune
 
-    done = 0
-    for unit in groups[config["group"]]:
-        done += run_unit(job, unit)
-        tune.report({"group": config["group"], "rows": done})
+    for place, unit in enumerate(groups[config["group"]]):
+        reason = ""
+        try:
+            run_unit(job, [row for row in unit if row not in finished(unit, job.out)])
+        except Exception as error:  # whatever it is, the other units have a right to their results
+            reason = (str(error).strip().splitlines() or [""])[0]
+            reason = reason if isinstance(error, OrthoRayError) else f"{type(error).__name__}: {reason}"
+        tune.report({"group": config["group"], "unit": place, "reason": reason})
 
 
-def _fit(groups: list[list[list[Row]]], job: StudyJob, bar: Progress) -> Any:
+def _fit(groups: list[list[list[Row]]], job: StudyJob, callback: Any) -> Any:
     from ray import tune
 
     scratch = storage.join(job.out, ".tune")
@@ -168,7 +188,11 @@ def _fit(groups: list[list[list[Row]]], job: StudyJob, bar: Progress) -> Any:
         param_space={"group": tune.grid_search(list(range(len(groups))))},
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
-            name="study", storage_path=scratch, verbose=0, callbacks=[_callback(bar)], failure_config=None
+            name="study",
+            storage_path=scratch,
+            verbose=0,
+            callbacks=[callback],
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
     try:
@@ -177,32 +201,33 @@ def _fit(groups: list[list[list[Row]]], job: StudyJob, bar: Progress) -> Any:
         storage.remove_tree(scratch)
 
 
-def _callback(bar: Progress) -> Any:
+def _callback(groups: list[list[list[Row]]], bar: Progress, failed: dict[Row, str], on_end: OnEnd | None) -> Any:
     from ray import tune
 
     class Show(tune.Callback):
-        """Move the progress bar by what each trial reports."""
+        """Move the bar, take note of what failed, and pass on what ended."""
 
         def __init__(self) -> None:
-            self.seen: dict[int, int] = {}
+            self.seen: set[tuple[int, int]] = set()
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
-            group, rows = int(result["group"]), int(result["rows"])
-            bar.advance(rows - self.seen.get(group, 0))
-            self.seen[group] = rows
+            place = int(result["group"]), int(result["unit"])
+            unit = groups[place[0]][place[1]]
+            if place not in self.seen:
+                self.seen.add(place)
+                bar.advance(len(unit))
+            if result["reason"]:
+                failed.update(dict.fromkeys(unit, str(result["reason"])))
+            elif on_end is not None:
+                on_end(unit)
 
     return Show()
 
 
-def check_results(results: Any, expected: Sequence[int]) -> None:
-    """RunError unless there is one result per trial, without error, that reports all its rows."""
-    errors = [str(error).strip().splitlines()[-1] for error in results.errors]
-    if errors:
-        raise RunError(f"{len(errors)} of {len(expected)} trials failed; the first: {errors[0]}. Run again to resume.")
-    reported = {int(r.metrics["group"]): int(r.metrics["rows"]) for r in results if r.metrics and "rows" in r.metrics}
-    short = [group for group, rows in enumerate(expected) if reported.get(group) != rows]
-    if len(results) != len(expected) or short:
+def check_results(results: Any, expected: int) -> None:
+    """RunError unless there is one result per trial; what each did is told by part files."""
+    if len(results) != expected:
         raise RunError(
-            f"{len(results)} of {len(expected)} trials came back and {len(short)} of them are incomplete: no processor "
-            "could be had, or a worker was lost. See `ray status`, then run again to resume."
+            f"{len(results)} of {expected} trials came back: no processor could be had, or workers were lost. See "
+            "`ray status`, then run again to resume."
         )

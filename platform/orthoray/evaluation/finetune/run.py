@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orthoray import storage
@@ -21,7 +21,11 @@ RETRIES = 2
 """Times that a trial begins again after its worker was lost."""
 
 
-def run_finetune(rows: Sequence[Row], job: FineTuneJob, search: SearchConfig) -> dict[Row, str]:
+OnEnd = Callable[[Sequence[Row]], None]
+"""Told of rows that have their part files."""
+
+
+def run_finetune(rows: Sequence[Row], job: FineTuneJob, search: SearchConfig, on_end: OnEnd) -> dict[Row, str]:
     """Fine-tune ``rows`` and return when each has its part file, or a reason why not.
 
     Returns:
@@ -36,15 +40,15 @@ def run_finetune(rows: Sequence[Row], job: FineTuneJob, search: SearchConfig) ->
         say(f"  search: {search.trials} fits for every model, task, fraction, seed and fold, the same for all models")
         if not all(choosable):
             say(f"  {len(rows) - sum(choosable)} rows have too few patients to choose by: one fit, as configured")
-    driver = _Driver(units, job, search)
+    driver = _Driver(units, job, search, on_end)
     with Progress(sum(unit.budget * len(unit.rows) for unit in units), "fine-tuning", "fits") as bar:
         driver.run(bar)
     return driver.failed
 
 
 class _Driver:
-    def __init__(self, units: list[Unit], job: FineTuneJob, search: SearchConfig) -> None:
-        self.units, self.job, self.search = units, job, search
+    def __init__(self, units: list[Unit], job: FineTuneJob, search: SearchConfig, on_end: OnEnd) -> None:
+        self.units, self.job, self.search, self.on_end = units, job, search, on_end
         self.failed: dict[Row, str] = {}
         self.states = [UnitSearch(job.config, search, unit.budget, seed_of(unit.rows[0])) for unit in units]
 
@@ -105,6 +109,8 @@ class _Driver:
                 settle(self.job.out, unit, state.records, state.winner(), self.search.objectives[0])
             except RunError as error:
                 self.failed[unit.rows[0]] = str(error)
+            else:
+                self.on_end(unit.rows)
 
     def lost(self, at: int, reason: str) -> None:
         """Note the rows of a unit whose trial ended with an error, beyond all retries."""
@@ -166,7 +172,9 @@ def _callback(driver: _Driver, bar: Progress) -> Any:
             for at, reason in (result.get("failed") or {}).items():
                 driver.failed[unit.rows[int(at)]] = reason
             if unit.budget == 1:
-                self._to(trial.trial_id, int(result.get("rows") or 0))
+                done = int(result.get("rows") or 0)
+                driver.on_end([row for row in unit.rows[:done] if row not in driver.failed])
+                self._to(trial.trial_id, done)
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             if driver.units[trial.config["unit"]].budget > 1:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from orthoray import storage
-from orthoray.errors import RunError
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.finetune.job import FineTuneJob, Tuned
-from orthoray.evaluation.finetune.run import run_finetune
+from orthoray.evaluation.finetune.run import OnEnd, run_finetune
 from orthoray.evaluation.finetune.task import Task
 from orthoray.evaluation.preflight import Plan
 from orthoray.evaluation.rows import Row
@@ -28,12 +27,8 @@ def tuning_facts(config: StudyConfig, kind: str) -> list[Any]:
     return [2, settings.model_dump(exclude=RESOURCES), settings.head_for(kind), config.search.model_dump(), probe]
 
 
-def tune_rows(config: StudyConfig, plan: Plan, out: str, rows: Sequence[Row]) -> None:
-    """Fine-tune the rows of protocol ``ft``.
-
-    Raises:
-        RunError: rows failed; all others have their part files.
-    """
+def tune_rows(config: StudyConfig, plan: Plan, out: str, rows: Sequence[Row], on_end: OnEnd) -> dict[Row, str]:
+    """Fine-tune the rows of protocol ``ft``; returns those that failed, with reasons. ``on_end`` is told of others."""
     models = {
         model.name: Tuned(str(model.checkpoint), cast(Pooling, plan.specs[model.name].pooling), spec.resolution)
         for model in config.all_models()
@@ -51,13 +46,7 @@ def tune_rows(config: StudyConfig, plan: Plan, out: str, rows: Sequence[Row]) ->
         config=config.finetune,
         probe=config.probe,
     )
-    failed = run_finetune(rows, job, config.search)
-    if failed:
-        row, reason = next(iter(failed.items()))
-        raise RunError(
-            f"{len(failed)} of {len(rows)} fine-tuned rows failed; the first, {row.task} by {row.model} in fold "
-            f"{row.fold}: {reason}. Run again to resume."
-        )
+    return run_finetune(rows, job, config.search, on_end)
 
 
 def _images(config: StudyConfig, plan: Plan, out: str, sides: Sequence[int]) -> dict[int, list[str | None]]:
