@@ -82,6 +82,12 @@ class KnnConfig(StrictModel):
     temperature: float = Field(default=0.07, gt=0)
 
 
+class LeakConfig(StrictModel):
+    """Leak checks, which always run. ``on_copies``: what to do with an image that is, pixel for pixel, in two folds."""
+
+    on_copies: Literal["refuse", "report"] = "refuse"
+
+
 class StudyConfig(StrictModel):
     """A downstream study: every model on every task under every protocol, fraction, seed and fold.
 
@@ -89,7 +95,7 @@ class StudyConfig(StrictModel):
     ``pretrained`` (its ``checkpoint/``); ``models`` adds to them. ``protocols``: lp, a linear probe; knn, nearest
     neighbours. ``fractions`` are shares of the training patients. ``candidate`` is the model that is tested against
     all others; auto = ``pretrained`` if there is one, else the last checkpoint. ``resamples``: of the bootstrap over
-    patients.
+    patients. ``pretraining`` inductive: refuse models that saw evaluated images in pretraining, without labels though.
     """
 
     name: str = Field(default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -111,6 +117,8 @@ class StudyConfig(StrictModel):
     trials: Annotated[int, Field(ge=1)] | Auto = "auto"
     candidate: str = "auto"
     resamples: int = Field(default=2000, ge=100, le=100_000)
+    pretraining: Literal["transductive", "inductive"] = "transductive"
+    leaks: LeakConfig = LeakConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:

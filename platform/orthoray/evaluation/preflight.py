@@ -53,7 +53,15 @@ def plan_study(config: StudyConfig) -> Plan:
         for model in config.all_models()
     }
     tasks, skipped = _plan_tasks(config, datasets)
-    return Plan(datasets, tasks, specs, _overlap(config, ids), skipped)
+    overlap = _overlap(config, ids)
+    saw = {name: seen for name, seen in overlap.items() if seen}
+    if config.pretraining == "inductive" and saw:
+        told = "; ".join(f"{name} saw {', '.join(seen)}" for name, seen in saw.items())
+        raise InputError(
+            f"pretraining=inductive: {told}. Evaluate on datasets that no model was pretrained on, leave those models "
+            "out, or set pretraining=transductive, which the report then says."
+        )
+    return Plan(datasets, tasks, specs, overlap, skipped)
 
 
 def _plan_tasks(config: StudyConfig, datasets: Sequence[Dataset]) -> tuple[dict[str, PlannedTask], dict[str, str]]:

@@ -15,6 +15,7 @@ from orthoray.evaluation.describe import describe
 from orthoray.evaluation.dry_run import dry_run
 from orthoray.evaluation.failures import failure_lines, only_failed, write_failures
 from orthoray.evaluation.finetune.study import tune_rows, tuning_facts
+from orthoray.evaluation.leaks.run import check_copies, check_leaks
 from orthoray.evaluation.live import Live
 from orthoray.evaluation.lock import StudyLock
 from orthoray.evaluation.preflight import Plan, plan_study
@@ -48,6 +49,7 @@ def run_study(config: StudyConfig, retry_failed: bool = False) -> str:
     out = storage.absolute(config.out)
     plan = plan_study(config)
     check_existing_splits(out, plan)
+    check_copies(config, plan)
     _announce(config, plan)
     storage.makedirs(out)
     with StudyLock(out) as lock:
@@ -161,6 +163,7 @@ def _run(config: StudyConfig, plan: Plan, out: str, todo: list[Row], live: Live)
     from orthoray.cluster.session import connect
 
     connect()
+    check_leaks(config, plan, out)
     tuned = [row for row in todo if row.protocol == "ft"]
     probed = [row for row in todo if row.protocol != "ft"]
     failed = _probe(config, plan, out, probed, live) if probed else {}

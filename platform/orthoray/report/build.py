@@ -11,6 +11,7 @@ from orthoray.report.cohort import labels_of, read_cohorts
 from orthoray.report.differences import differences
 from orthoray.report.figures import confusions, dot_plots, fraction_plots, roc_plots, style
 from orthoray.report.images import sample_grid
+from orthoray.report.leaks import leaks
 from orthoray.report.load import Study, load_study
 from orthoray.report.method import method
 from orthoray.report.naming import EXPLAINED, breakable, metric_name, model_name
@@ -73,6 +74,7 @@ def collect(study: Study) -> dict[str, Any]:
         "confusions": confusions(study),
         "fractions": {"plots": fraction_plots(study), "table": fraction_table(study)},
         "attention": attention(study, cohorts),
+        "leaks": leaks(study),
         "method": method(study),
         "provenance": provenance(study, cohorts),
         "metrics": [(metric_name(m), EXPLAINED[m]) for m in metrics if m in EXPLAINED],

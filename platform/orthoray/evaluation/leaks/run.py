@@ -1,0 +1,169 @@
+"""All leak checks of a study, a Ray task for each of its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from orthoray import storage
+from orthoray.errors import InputError
+from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.leaks.copies import exact_copies, near_copies, shared_studies
+from orthoray.evaluation.leaks.findings import Finding, count, finding_lines, read_findings, write_findings
+from orthoray.evaluation.leaks.probes import (
+    ACQUISITION,
+    PATIENT,
+    blind_probe,
+    margins,
+    metadata,
+    permuted_labels,
+    unseen_rows,
+)
+from orthoray.evaluation.preflight import Plan
+from orthoray.evaluation.protocol import Samples
+from orthoray.evaluation.rows import digest, samples_digest
+from orthoray.features.aggregate import aggregate
+from orthoray.features.encoders import pixel_spec
+from orthoray.features.store import extract_all, read_features
+from orthoray.progress import Progress, say
+
+
+@dataclass(frozen=True)
+class TaskLeaks:
+    """What the checks of one task read. ``index``: rows of the datasets' indices of its images, in their order."""
+
+    task: str
+    samples: Samples
+    splits: dict[int, pd.DataFrame]
+    classes: int
+    index: pd.DataFrame
+    pixels: list[str | None]
+
+
+def check_copies(config: StudyConfig, plan: Plan) -> None:
+    """InputError if an image is on both sides of a split, unless ``leaks.on_copies`` is ``report``; before any fit."""
+    if config.leaks.on_copies == "report":
+        return
+    indices = [dataset.index() for dataset in plan.datasets]
+    for name, task in plan.tasks.items():
+        rows = _rows(task.samples, indices)
+        found = (
+            exact_copies(name, task.samples, task.splits, rows["sha256"].to_numpy(dtype=object))
+            if "sha256" in rows
+            else None
+        )
+        if found is not None and found.alarm:
+            raise InputError(
+                f"Task '{name}': {found.detail}, under another patient: one patient with two ids, or a copy. Correct "
+                "the patients and ingest again, or set leaks.on_copies=report to go on with an alarm in the report."
+            )
+
+
+def check_leaks(config: StudyConfig, plan: Plan, out: str) -> list[Finding]:
+    """Run the checks of all tasks, or read what they found before; tell the alarms."""
+    done = digest(3, {n: [samples_digest(t.samples), sorted(t.splits)] for n, t in plan.tasks.items()}, plan.overlap)
+    findings = read_findings(out, done)
+    if findings is None:
+        findings = _run(config, plan, out)
+        write_findings(out, findings, done)
+    for line in finding_lines(findings):
+        say(f"  {line}")
+    return findings
+
+
+def _run(config: StudyConfig, plan: Plan, out: str) -> list[Finding]:
+    import ray
+
+    store = storage.join(out, "features") if config.features.store == "auto" else config.features.store
+    needed = {int(d) for task in plan.tasks.values() for d in task.samples.image_dataset}
+    pixels: list[str | None] = []
+    for position, dataset in enumerate(plan.datasets):
+        wanted = position in needed
+        spec = [pixel_spec()]
+        pixels.append(extract_all(spec, dataset.uri, store, config.features.modality)[0] if wanted else None)
+    indices = [dataset.index() for dataset in plan.datasets]
+    jobs = [
+        TaskLeaks(name, task.samples, task.splits, len(task.card.classes), _rows(task.samples, indices), pixels)
+        for name, task in plan.tasks.items()
+    ]
+    work = ray.remote(num_cpus=1, max_retries=2)(check_task)
+    findings: dict[Any, list[Finding]] = {}
+    with Progress(len(jobs), "leak checks", "tasks") as bar:
+        pending = [work.remote(job) for job in jobs]
+        waiting = list(pending)
+        while waiting:
+            (done,), waiting = ray.wait(waiting, num_returns=1)
+            findings[done] = ray.get(done)
+            bar.advance()
+    return [finding for reference in pending for finding in findings[reference]] + _seen(plan)
+
+
+def check_task(job: TaskLeaks) -> list[Finding]:
+    """All checks of one task."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    samples, owner = job.samples, job.samples.owner
+    n = len(samples.label)
+    seed = min(job.splits)
+    split = job.splits[seed]
+    thumbs = np.concatenate(
+        [
+            read_features(str(folder), samples.image_id[samples.image_dataset == position].tolist())
+            for position, folder in enumerate(job.pixels)
+            if (samples.image_dataset == position).any()
+        ]
+    )
+    order = np.argsort(np.argsort(samples.image_dataset, kind="stable"), kind="stable")
+    thumbs = thumbs[order]
+    whole = aggregate(thumbs, owner, n)
+    found: list[Finding | None] = []
+    with threadpool_limits(1):
+        if "sha256" in job.index:
+            found.append(exact_copies(job.task, samples, job.splits, job.index["sha256"].to_numpy(dtype=object)))
+        found.append(near_copies(job.task, samples, job.splits, thumbs))
+        if "study_id" in job.index:
+            found.append(shared_studies(job.task, samples, job.splits, job.index["study_id"].to_numpy(dtype=object)))
+        for check, columns, alarms in (("acquisition only", ACQUISITION, True), ("age and sex only", PATIENT, False)):
+            known = metadata(job.index, columns, owner, n)
+            found.append(blind_probe(check, job.task, known, samples, split, job.classes, seed, alarms))
+        frame = _few(margins(thumbs, owner, n))
+        found.append(blind_probe("margin only", job.task, frame, samples, split, job.classes, seed))
+        found.append(permuted_labels(job.task, _few(whole), samples, split, job.classes, seed))
+        found.append(unseen_rows(job.task, _few(whole), samples, split, job.classes, seed))
+    return [finding for finding in found if finding is not None]
+
+
+def _few(features: npt.NDArray[np.float64], most: int = 64) -> npt.NDArray[np.float64]:
+    """At most ``most`` columns: means of neighbouring ones. (Principal components would be fitted on test rows.)"""
+    if features.shape[1] <= most:
+        return features
+    return np.stack([part.mean(axis=1) for part in np.array_split(features, most, axis=1)], axis=1)
+
+
+def _seen(plan: Plan) -> list[Finding]:
+    """Evaluated patients that a model saw in pretraining; no alarm, as labels were not seen."""
+    found = []
+    ids = [str(dataset.manifest["dataset_id"]) for dataset in plan.datasets]
+    for name, task in plan.tasks.items():
+        for model, seen in plan.overlap.items():
+            if not seen:
+                continue
+            inside = np.isin(task.samples.image_dataset, [ids.index(one) for one in seen])
+            patients = len(set(task.samples.patient_id[task.samples.owner[inside]]))
+            detail = f"{model} saw {int(inside.sum())} of {len(inside)} images, of {patients} patients, without labels"
+            one = count(name, "seen in pretraining", patients, len(set(task.samples.patient_id)), detail)
+            found.append(Finding(**{**one.__dict__, "alarm": False}))
+    return found
+
+
+def _rows(samples: Samples, indices: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of the indices of a task's images, in their order."""
+    tables = [index.assign(_dataset=position) for position, index in enumerate(indices)]
+    table = pd.concat(tables, ignore_index=True).set_index(["_dataset", "image_id"])
+    keys = list(zip(samples.image_dataset.tolist(), samples.image_id.tolist(), strict=True))
+    return table.loc[keys].reset_index()
