@@ -11,7 +11,7 @@ MEANING = {
     "exact copies": "the same image on both sides of a split",
     "near copies": "an image that looks the same as one of another patient on the other side of a split",
     "one examination, two folds": "one examination under two patients",
-    "acquisition only": "site, maker, field strength and size of the image tell the label: models may have learnt these",
+    "acquisition only": "site, maker, field strength and image size tell the label: models may have learnt them",
     "age and sex only": "how far age and sex alone would go; disease may rightly go with them",
     "margin only": "the image's margin alone tells the label: marks, collimation or a site's look",
     "permuted labels": "labels dealt out at random are found again: the protocol itself leaks",

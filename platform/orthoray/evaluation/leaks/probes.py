@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import norm
 
 from orthoray.evaluation.config import ProbeConfig
 from orthoray.evaluation.leaks.findings import Finding
@@ -94,11 +95,13 @@ def blind_probe(
     classes: int,
     seed: int,
     alarms: bool = True,
+    tests: int = 1,
 ) -> Finding | None:
     """How well features that should know nothing tell the labels: AUROC (of each class against the rest), out of fold.
 
-    A linear probe with the folds of the study; its interval is of draws of patients. Alarm: even the lower end is more
-    than `MARGIN` above one half. None without features.
+    A linear probe with the folds of the study; its 95 % interval is of draws of patients. Alarm: it is more than
+    `MARGIN` above one half even at the lower end of an interval that allows for ``tests`` such probes (Bonferroni).
+    None without features.
     """
     if features.shape[1] == 0:
         return None
@@ -106,8 +109,8 @@ def blind_probe(
     small = _only(samples, rows)
     kept = split[split["sample_id"].isin(set(small.sample_id))]
     scores = out_of_fold(features[rows], small, kept, classes, ProbeConfig(c_steps=5, log10_c_min=-3, log10_c_max=1))
-    value, low, high = auroc_with_interval(small, scores, seed)
-    alarm = alarms and low > 0.5 + MARGIN
+    value, low, high, error = auroc_with_interval(small, scores, seed)
+    alarm = alarms and value - float(norm.isf(0.025 / tests)) * error > 0.5 + MARGIN
     detail = f"AUROC {value:.2f} ({low:.2f} to {high:.2f}) without looking at the joint"
     return Finding(task, check, value, low, high, 0.5 + MARGIN, alarm, len(set(small.patient_id)), detail)
 
@@ -169,8 +172,8 @@ def out_of_fold(features: Matrix, samples: Samples, split: pd.DataFrame, classes
     return scores
 
 
-def auroc_with_interval(samples: Samples, scores: Matrix, seed: int) -> tuple[float, float, float]:
-    """AUROC and its 95 % percentile interval over draws of patients."""
+def auroc_with_interval(samples: Samples, scores: Matrix, seed: int) -> tuple[float, float, float, float]:
+    """AUROC, its 95 % percentile interval over draws of patients, and its standard error."""
     rng = np.random.default_rng((seed, 41))
     _, patient = np.unique(samples.patient_id.astype(str), return_inverse=True)
     members = [np.flatnonzero(patient == p) for p in range(patient.max() + 1)]
@@ -180,7 +183,7 @@ def auroc_with_interval(samples: Samples, scores: Matrix, seed: int) -> tuple[fl
         if len(np.unique(samples.label[rows])) > 1:
             drawn.append(_auroc(samples.label[rows], scores[rows]))
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return _auroc(samples.label, scores), float(low), float(high)
+    return _auroc(samples.label, scores), float(low), float(high), float(np.std(drawn, ddof=1))
 
 
 def _auroc(label: npt.NDArray[np.int64], scores: Matrix) -> float:

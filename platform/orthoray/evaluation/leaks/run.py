@@ -35,7 +35,11 @@ from orthoray.progress import Progress, say
 
 @dataclass(frozen=True)
 class TaskLeaks:
-    """What the checks of one task read. ``index``: rows of the datasets' indices of its images, in their order."""
+    """What the checks of one task read.
+
+    ``index``: rows of the datasets' indices of its images, in their order; ``tests``: probes of the study that may
+    raise an alarm.
+    """
 
     task: str
     samples: Samples
@@ -43,6 +47,7 @@ class TaskLeaks:
     classes: int
     index: pd.DataFrame
     pixels: list[str | None]
+    tests: int
 
 
 def check_copies(config: StudyConfig, plan: Plan) -> None:
@@ -66,7 +71,7 @@ def check_copies(config: StudyConfig, plan: Plan) -> None:
 
 def check_leaks(config: StudyConfig, plan: Plan, out: str) -> list[Finding]:
     """Run the checks of all tasks, or read what they found before; tell the alarms."""
-    done = digest(3, {n: [samples_digest(t.samples), sorted(t.splits)] for n, t in plan.tasks.items()}, plan.overlap)
+    done = digest(4, {n: [samples_digest(t.samples), sorted(t.splits)] for n, t in plan.tasks.items()}, plan.overlap)
     findings = read_findings(out, done)
     if findings is None:
         findings = _run(config, plan, out)
@@ -87,8 +92,17 @@ def _run(config: StudyConfig, plan: Plan, out: str) -> list[Finding]:
         spec = [pixel_spec()]
         pixels.append(extract_all(spec, dataset.uri, store, config.features.modality)[0] if wanted else None)
     indices = [dataset.index() for dataset in plan.datasets]
+    tests = 2 * len(plan.tasks)
     jobs = [
-        TaskLeaks(name, task.samples, task.splits, len(task.card.classes), _rows(task.samples, indices), pixels)
+        TaskLeaks(
+            name,
+            task.samples,
+            task.splits,
+            len(task.card.classes),
+            _rows(task.samples, indices),
+            pixels,
+            tests,
+        )
         for name, task in plan.tasks.items()
     ]
     work = ray.remote(num_cpus=1, max_retries=2)(check_task)
@@ -130,9 +144,9 @@ def check_task(job: TaskLeaks) -> list[Finding]:
             found.append(shared_studies(job.task, samples, job.splits, job.index["study_id"].to_numpy(dtype=object)))
         for check, columns, alarms in (("acquisition only", ACQUISITION, True), ("age and sex only", PATIENT, False)):
             known = metadata(job.index, columns, owner, n)
-            found.append(blind_probe(check, job.task, known, samples, split, job.classes, seed, alarms))
+            found.append(blind_probe(check, job.task, known, samples, split, job.classes, seed, alarms, job.tests))
         frame = _few(margins(thumbs, owner, n))
-        found.append(blind_probe("margin only", job.task, frame, samples, split, job.classes, seed))
+        found.append(blind_probe("margin only", job.task, frame, samples, split, job.classes, seed, True, job.tests))
         found.append(permuted_labels(job.task, _few(whole), samples, split, job.classes, seed))
         found.append(unseen_rows(job.task, _few(whole), samples, split, job.classes, seed))
     return [finding for finding in found if finding is not None]
