@@ -30,7 +30,9 @@ _PATH_OPTIONS = {
     "export": ("--out", "--results"),
     "demo": ("--out",),
 }
-_FLAGS = frozenset({"--overwrite", "--dry-run", "--json", "--keys", "--allow-random", "--help", "-h"})
+_FLAGS = frozenset(
+    {"--overwrite", "--dry-run", "--json", "--keys", "--allow-random", "--resume", "--retry-failed", "--help", "-h"}
+)
 """Options of the commands that take no value."""
 
 
