@@ -91,12 +91,17 @@ def test_a_search_spends_the_same_on_every_row_and_goes_on_after_an_interruption
     assert storage.exists(f"{out}/results.parquet")
 
 
-def test_rows_that_fail_have_reasons_and_the_others_their_results(cohort):
+def test_rows_that_fail_have_reasons_and_the_others_their_results(cohort, capsys):
     broken = config(cohort, tasks=["xr_tkr"], finetune={**QUICK, "base_lr": 1e12, "warmup": 0.0, "clip": 1e12})
-    with pytest.raises(RunError, match="not finite") as caught:
+    with pytest.raises(RunError, match="4 of 10 rows failed"):
         run_study(broken)
-    assert "4 of 4" in str(caught.value)
-    assert list((cohort / "out" / "parts").rglob("*-lp-*.parquet"))
+    listed = pd.read_parquet(cohort / "out" / "failed.parquet")
+    assert set(listed["protocol"]) == {"ft"}
+    assert listed["reason"].str.contains("not finite").all()
+    assert "not finite" in capsys.readouterr().out
+    results = pd.read_parquet(cohort / "out" / "results.parquet")
+    assert set(results["protocol"]) == {"lp"}
+    assert set(results["model"]) == {"pixels", "untrained", "pretrained"}
 
 
 def test_workers_of_ray_train_give_the_numbers_of_one(cohort):
