@@ -111,7 +111,7 @@ def test_overlap_with_pretraining_is_found(config_of, dataset_folder, tiny_check
         ({"folds": 1}, "folds"),
         ({"seeds": [0, 0]}, "names something twice"),
         ({"fractions": [1.5]}, "fractions"),
-        ({"protocols": ["ft"]}, "protocols"),
+        ({"protocols": ["fft"]}, "protocols"),
         ({"models": [{"name": "a", "kind": "checkpoint"}]}, "needs `checkpoint: URI`"),
         ({"pretrain_run": "r", "models": [{"name": "pixels", "kind": "pixels"}]}, "must differ"),
         ({"probe": {"grid": 3}}, "unknown key"),
