@@ -163,7 +163,8 @@ def out_of_fold(features: Matrix, samples: Samples, split: pd.DataFrame, classes
     """(N, K) probabilities of a linear probe, each sample's by the fold that tests it."""
     folds = [fold_rows(samples, split, int(fold)) for fold in sorted(split["fold"].unique())]
     folds = [(train, test) for train, test in folds if len(np.unique(samples.label[train])) > 1]
-    parts = [Part(train, inner_folds(samples, train, config, 0)) for train, _ in folds]
+    choosing = config.c_steps > 1  # labels that were dealt out may leave a class one patient: no inner folds then
+    parts = [Part(train, inner_folds(samples, train, config, 0) if choosing else []) for train, _ in folds]
     probes = fit_probes(features, samples.label, parts, classes, config)
     scores = np.full((len(samples.label), classes), 1.0 / classes)
     for probe, (_, test) in zip(probes, folds, strict=True):
