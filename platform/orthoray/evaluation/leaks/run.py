@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from orthoray import storage
-from orthoray.errors import InputError, OrthoRayError
+from orthoray.errors import InputError
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.leaks.copies import exact_copies, near_copies, shared_studies
 from orthoray.evaluation.leaks.findings import Finding, count, finding_lines, read_findings, write_findings
@@ -158,7 +158,7 @@ def check_task(job: TaskLeaks) -> list[Finding]:
         for check, probe in probes.items():
             try:
                 found.append(probe())
-            except OrthoRayError as error:  # too few patients of a class, say: told, and no reason to end the study
+            except Exception as error:  # too few patients of a class, say: told, and no reason to end the study
                 found.append(Finding(job.task, check, nan, nan, nan, nan, False, n, f"not possible: {error}"))
     return [finding for finding in found if finding is not None]
 
