@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tests.stores import write_feature_folder
 
+from orthoray.config import parse_config
 from orthoray.data.splits import make_splits
-from orthoray.evaluation.config import KnnConfig, ProbeConfig
+from orthoray.evaluation.config import KnnConfig, ProbeConfig, StudyConfig
 from orthoray.evaluation.protocol import Samples
 from orthoray.evaluation.trials import StudyJob, TaskJob
 
@@ -64,3 +65,28 @@ def job_of():
         )
 
     return make
+
+
+@pytest.fixture
+def cohort_of(dataset_folder, tiny_checkpoint, tmp_path):
+    """Return a function: patients → a folder with a dataset ``ds`` and a run ``run`` of two backbones."""
+
+    def make(patients=18):
+        dataset_folder(tmp_path / "ds", patients=patients)
+        tiny_checkpoint(tmp_path / "run" / "initial", seed=0)
+        tiny_checkpoint(tmp_path / "run" / "checkpoint", seed=1, steps=3, dataset_ids=["ds-test"])
+        return tmp_path
+
+    return make
+
+
+def study_values(folder, **change):
+    """Configuration of a small study on what `cohort_of` makes; `change` wins."""
+    values = {"out": str(folder / "out"), "datasets": [str(folder / "ds")], "folds": 3, "probe": {"c_steps": 4}}
+    values |= {"pretrain_run": str(folder / "run"), "protocols": ["lp", "knn"]}
+    return {**values, **change}
+
+
+def study_config(folder, **change):
+    """The same, checked."""
+    return parse_config(StudyConfig, study_values(folder, **change), "study")

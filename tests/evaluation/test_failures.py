@@ -14,11 +14,10 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow import MlflowClient
+from tests.evaluation.conftest import study_config, study_values
 
 from orthoray import storage
-from orthoray.config import parse_config
 from orthoray.errors import InputError, RunError
-from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.failures import failure_lines, only_failed, read_failures, write_failures
 from orthoray.evaluation.live import Live
 from orthoray.evaluation.rows import Row, whole_groups, write_part
@@ -40,10 +39,9 @@ def test_the_list_is_kept_counted_on_and_emptied(tmp_path):
     write_failures(out, {rows[0]: "no luck", rows[2]: "no luck"})
     assert only_failed(out, rows) == [rows[0], rows[2]]
     write_failures(out, {rows[2]: "again"})
-    listed = read_failures(out)
-    assert listed[["model", "reason", "attempts"]].to_numpy().tolist() == [["n", "again", 2]]
+    assert read_failures(out) == {rows[2]: ("again", 2)}
     write_failures(out, {})
-    assert len(read_failures(out)) == 0
+    assert read_failures(out) == {}
     assert only_failed(out, rows) == []
 
 
@@ -81,20 +79,12 @@ def test_results_are_told_as_soon_as_all_folds_and_seeds_are_there(tmp_path, sam
 
 
 @pytest.fixture
-def cohort(dataset_folder, tiny_checkpoint, tmp_path):
-    dataset_folder(tmp_path / "ds", patients=18)
-    tiny_checkpoint(tmp_path / "run" / "initial", seed=0)
-    tiny_checkpoint(tmp_path / "run" / "checkpoint", seed=1, steps=3)
-    return tmp_path
-
-
-def values(folder, **change):
-    made = {"out": str(folder / "out"), "datasets": [str(folder / "ds")], "folds": 3, "probe": {"c_steps": 4}}
-    return {**made, "pretrain_run": str(folder / "run"), "protocols": ["lp", "knn"], "resamples": 100, **change}
+def cohort(cohort_of):
+    return cohort_of()
 
 
 def config(folder, **change):
-    return parse_config(StudyConfig, values(folder, **change), "study")
+    return study_config(folder, resamples=100, **change)
 
 
 def runs_of(folder):
@@ -127,7 +117,7 @@ def test_features_that_are_not_finite_fail_their_rows_alone(ray_session, cohort,
     assert "the tables hold 15 of 18 rows" in shown
     listed = read_failures(out)
     assert len(listed) == 3
-    assert set(listed["protocol"]) == {"lp"}
+    assert {one.protocol for one in listed} == {"lp"}
     partial = pd.read_parquet(f"{out}/results.parquet")
     assert 0 < len(partial) < len(whole)
     assert storage.read_json(f"{out}/study.json")["status"] == "partial"
@@ -148,7 +138,7 @@ def test_features_that_are_not_finite_fail_their_rows_alone(ray_session, cohort,
 @pytest.mark.slow
 def test_a_dry_run_tells_the_grid_and_writes_nothing(cohort):
     file = cohort / "study.yaml"
-    file.write_text(yaml.safe_dump(values(cohort, protocols=["lp", "knn", "ft"])))
+    file.write_text(yaml.safe_dump(study_values(cohort, protocols=["lp", "knn", "ft"])))
     command = [sys.executable, "-m", "orthoray.cli", "study", str(file)]
     shown = subprocess.run([*command, "--dry-run", "--price-per-hour", "3600"], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
@@ -187,7 +177,7 @@ def killed(folder, file, until):
 def test_killed_twice_on_the_way_it_ends_with_the_same_table(cohort):
     file = cohort / "study.yaml"
     more = {"tasks": ["xr_tkr"], "seeds": [0, 1], "fractions": [0.5, 1.0], "trials": 3}
-    file.write_text(yaml.safe_dump(values(cohort, **more)))
+    file.write_text(yaml.safe_dump(study_values(cohort, resamples=100, **more)))
     parts = cohort / "out" / "parts"
 
     def stamps():

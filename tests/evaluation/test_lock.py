@@ -26,11 +26,11 @@ with StudyLock(sys.argv[1]):
 
 
 BEATING = """
-import json, sys, time
+import json, os, sys, time
 for beat in range(100):
     with open(sys.argv[1] + ".new", "w") as file:
         json.dump({**json.loads(sys.argv[2]), "beat": beat}, file)
-    __import__("os").replace(sys.argv[1] + ".new", sys.argv[1])
+    os.replace(sys.argv[1] + ".new", sys.argv[1])
     time.sleep(0.1)
 """
 

@@ -16,7 +16,8 @@ from orthoray.evaluation.metrics import compute
 from orthoray.evaluation.results import POOLED, RESULTS, collect
 from orthoray.evaluation.rows import Row, finished, read_part, samples_digest, write_part
 from orthoray.evaluation.tasks import load_task
-from orthoray.evaluation.trials import batches, check_results, run_unit
+from orthoray.evaluation.trials import batches, run_unit
+from orthoray.evaluation.tuning import check_results
 
 
 def rows_of(task="mr_acl", model="m", folds=5, seeds=(0,)):

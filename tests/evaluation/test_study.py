@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from tests.evaluation.conftest import study_config
 
 from orthoray import storage
-from orthoray.config import parse_config
 from orthoray.errors import InputError
-from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.study import run_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def config(tmp_path, **change):
-    values = {"out": str(tmp_path / "out"), "datasets": [str(tmp_path / "ds")], "folds": 3, "probe": {"c_steps": 4}}
-    values |= {"pretrain_run": str(tmp_path / "run"), "protocols": ["lp", "knn"]}
-    return parse_config(StudyConfig, {**values, **change}, "study")
-
-
 @pytest.fixture
-def cohort(dataset_folder, tiny_checkpoint, tmp_path):
-    dataset_folder(tmp_path / "ds", patients=18)
-    tiny_checkpoint(tmp_path / "run" / "initial", seed=0)
-    tiny_checkpoint(tmp_path / "run" / "checkpoint", seed=1, steps=3, dataset_ids=["ds-test"])
-    return tmp_path
+def cohort(cohort_of):
+    return cohort_of()
 
 
 def stamps(folder):
@@ -33,7 +23,7 @@ def stamps(folder):
 
 
 def test_study_end_to_end_and_resume(ray_session, cohort, capsys):
-    out = run_study(config(cohort))
+    out = run_study(study_config(cohort))
     folder = cohort / "out"
     results = pd.read_parquet(folder / "results.parquet")
     predictions = pd.read_parquet(folder / "predictions.parquet")
@@ -70,12 +60,12 @@ def test_study_end_to_end_and_resume(ray_session, cohort, capsys):
     assert len(before) == 2 * 3 * 2 * 3
     lost = sorted(name for name in before if "-lp-" in name)[0]
     next(folder.rglob(lost)).unlink()
-    run_study(config(cohort))
+    run_study(study_config(cohort))
     after = stamps(folder)
     assert after.keys() == before.keys()
     assert [name for name in after if after[name] != before[name]] == [lost]
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "predictions.parquet"), predictions)
 
     with pytest.raises(InputError, match="Splits are never changed"):
-        run_study(config(cohort, folds=4))
+        run_study(study_config(cohort, folds=4))
     assert stamps(folder) == after

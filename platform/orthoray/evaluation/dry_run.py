@@ -12,6 +12,7 @@ import numpy as np
 from orthoray import storage
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.failures import only_failed
+from orthoray.evaluation.feature_folders import store_of
 from orthoray.evaluation.preflight import Plan
 from orthoray.evaluation.probe import Part, fit_probes
 from orthoray.evaluation.protocol import Samples, fold_rows, inner_folds, training_subset
@@ -67,7 +68,7 @@ def dry_run(config: StudyConfig, plan: Plan, rows: Sequence[Row], price_per_hour
 
 def _features(config: StudyConfig, plan: Plan, out: str, lines: list[str]) -> float:
     """Seconds of one processor for features that are not there yet."""
-    store = storage.join(out, "features") if config.features.store == "auto" else config.features.store
+    store = store_of(config, out)
     total = 0.0
     for name, spec in plan.specs.items():
         missing = 0
@@ -167,9 +168,8 @@ def _tuning_seconds(config: StudyConfig, plan: Plan, row: Row, learnt: float, se
     train = training_subset(task.samples, train, row.fraction, row.seed)
     images = np.bincount(task.samples.owner, minlength=len(task.samples.label))
     held = settings.holdout
-    per_epoch = (1 - held) * np.minimum(images[train], settings.slices).sum() / learnt + held * images[
-        train
-    ].sum() / seen
+    shown = np.minimum(images[train], settings.slices).sum()
+    per_epoch = (1 - held) * shown / learnt + held * images[train].sum() / seen
     return float(settings.epochs * per_epoch + images[test].sum() / seen)
 
 
@@ -181,14 +181,6 @@ def _width(spec: EncoderSpec) -> int:
 
 
 def _some(samples: Samples) -> Samples:
-    """At most `MOST_SAMPLES`, of every class as many as chance gives, and two at least."""
+    """At most `MOST_SAMPLES` of them, by chance."""
     order = np.random.default_rng(0).permutation(len(samples.label))[:MOST_SAMPLES]
-    chosen = np.sort(order)
-    return Samples(
-        sample_id=samples.sample_id[chosen],
-        patient_id=samples.patient_id[chosen],
-        label=samples.label[chosen],
-        image_id=samples.image_id[: len(chosen)],
-        image_dataset=samples.image_dataset[: len(chosen)],
-        owner=np.arange(len(chosen)),
-    )
+    return samples.without_images(np.sort(order))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
-import pandas as pd
 import pyarrow as pa
 
 from orthoray import storage
@@ -24,37 +24,35 @@ SCHEMA = pa.schema(
 )
 
 
-def read_failures(out: str) -> pd.DataFrame:
-    """Failures of earlier sessions, columns of `SCHEMA`."""
+def read_failures(out: str) -> dict[Row, tuple[str, int]]:
+    """Rows that failed in an earlier session → reason and number of attempts."""
     uri = storage.join(out, FILE)
-    table = storage.read_table(uri) if storage.exists(uri) else SCHEMA.empty_table()
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+    if not storage.exists(uri):
+        return {}
+    found = {}
+    for values in storage.read_table(uri).to_pylist():
+        reason, attempts = values.pop("reason"), values.pop("attempts")
+        found[Row(**values)] = (reason, attempts)
+    return found
 
 
 def write_failures(out: str, failed: Mapping[Row, str]) -> None:
     """Replace the list by the rows that failed now; their attempts are counted on. Without any the file goes."""
-    before = {str(row.digest): int(row.attempts) for row in _keyed(read_failures(out))}
+    before = read_failures(out)
     uri = storage.join(out, FILE)
     if not failed:
         storage.remove_tree(uri)
         return
     rows = [
-        {
-            **{name: getattr(row, name) for name in SCHEMA.names[:6]},
-            "digest": _key(row),
-            "reason": reason,
-            "attempts": before.get(_key(row), 0) + 1,
-        }
-        for row, reason in failed.items()
+        {**asdict(row), "reason": reason, "attempts": before.get(row, ("", 0))[1] + 1} for row, reason in failed.items()
     ]
     storage.write_table(pa.Table.from_pylist(rows, SCHEMA), uri)
 
 
 def only_failed(out: str, rows: Sequence[Row]) -> list[Row]:
     """Those of ``rows`` that are on the list."""
-    listed = set(read_failures(out)["digest"])
-    return [row for row in rows if _key(row) in listed]
+    listed = read_failures(out)
+    return [row for row in rows if row in listed]
 
 
 def failure_lines(failed: Mapping[Row, str]) -> list[str]:
@@ -69,11 +67,3 @@ def failure_lines(failed: Mapping[Row, str]) -> list[str]:
         where = f"{first.task}, {first.model}, {first.protocol}, {first.fraction:.0%}, seed {first.seed}, fold"
         lines.append(f"{count} {where} {first.fold}: {reason}")
     return lines
-
-
-def _key(row: Row) -> str:
-    return f"{row.task}/{row.model}/{row.protocol}/{row.fold}/{row.digest}/{row.fraction:g}/{row.seed}"
-
-
-def _keyed(frame: pd.DataFrame) -> list[pd.Series]:
-    return [row for _, row in frame.iterrows()]

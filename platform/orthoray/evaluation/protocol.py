@@ -42,6 +42,18 @@ class Samples:
             }
         )
 
+    def without_images(self, rows: Indices) -> Samples:
+        """Some of the samples, for fits on features that are there already."""
+        nothing = np.zeros(0, np.int64)
+        return Samples(
+            sample_id=self.sample_id[rows],
+            patient_id=self.patient_id[rows],
+            label=self.label[rows],
+            image_id=np.zeros(0, dtype=object),
+            image_dataset=nothing,
+            owner=nothing,
+        )
+
 
 def fold_rows(samples: Samples, splits: pd.DataFrame, fold: int) -> tuple[Indices, Indices]:
     """Row indices (train, test) of one outer fold; RunError if the split does not name exactly these samples."""

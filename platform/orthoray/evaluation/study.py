@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 
 import pandas as pd
@@ -14,7 +15,8 @@ from orthoray.evaluation.config import ModelSpec, StudyConfig
 from orthoray.evaluation.describe import describe
 from orthoray.evaluation.dry_run import dry_run
 from orthoray.evaluation.failures import failure_lines, only_failed, write_failures
-from orthoray.evaluation.finetune.study import tune_rows, tuning_facts
+from orthoray.evaluation.feature_folders import Folders, make_folders
+from orthoray.evaluation.finetune.study import image_specs, tune_rows, tuning_facts
 from orthoray.evaluation.leaks.run import check_copies, check_leaks
 from orthoray.evaluation.live import Live
 from orthoray.evaluation.lock import StudyLock
@@ -25,7 +27,7 @@ from orthoray.evaluation.splitfiles import check_existing_splits, write_study_sp
 from orthoray.evaluation.summary import summarise, summary_lines, verdict, verdict_lines
 from orthoray.evaluation.tracked import log_groups
 from orthoray.evaluation.trials import StudyJob, TaskJob, run_rows
-from orthoray.features.store import extract_all
+from orthoray.features.encoders import EncoderSpec, pixel_spec
 from orthoray.progress import heading, outputs, say
 from orthoray.tracking import Tracker
 
@@ -163,30 +165,30 @@ def _run(config: StudyConfig, plan: Plan, out: str, todo: list[Row], live: Live)
     from orthoray.cluster.session import connect
 
     connect()
-    check_leaks(config, plan, out)
     tuned = [row for row in todo if row.protocol == "ft"]
     probed = [row for row in todo if row.protocol != "ft"]
-    failed = _probe(config, plan, out, probed, live) if probed else {}
-    return failed | (tune_rows(config, plan, out, tuned, live.ended) if tuned else {})
+    models = {row.model for row in probed}
+    specs = [spec for name, spec in plan.specs.items() if name in models]
+    folders = make_folders(config, plan, out, [pixel_spec(), *specs, *image_specs(plan, tuned)])
+    check_leaks(plan, out, folders[pixel_spec()])
+    failed = _probe(config, plan, out, probed, folders, live) if probed else {}
+    return failed | (tune_rows(config, plan, out, tuned, folders, live.ended) if tuned else {})
 
 
-def _probe(config: StudyConfig, plan: Plan, out: str, todo: list[Row], live: Live) -> dict[Row, str]:
+def _probe(
+    config: StudyConfig,
+    plan: Plan,
+    out: str,
+    todo: list[Row],
+    folders: Mapping[EncoderSpec, Folders],
+    live: Live,
+) -> dict[Row, str]:
     wanted = {row.model for row in todo}
     models = [model for model in config.all_models() if model.name in wanted]
-    store = storage.join(out, "features") if config.features.store == "auto" else config.features.store
-    features: dict[str, list[str | None]] = {model.name: [] for model in models}
-    needed = {int(d) for task in plan.tasks.values() for d in task.samples.image_dataset}
-    for position, dataset in enumerate(plan.datasets):
-        folders: list[str] = []
-        if position in needed:
-            specs = [plan.specs[model.name] for model in models]
-            folders = extract_all(specs, dataset.uri, store, config.features.modality, config.features.batch_size)
-        for place, model in enumerate(models):
-            features[model.name].append(folders[place] if folders else None)
     job = StudyJob(
         out=out,
         tasks={n: TaskJob(t.samples, len(t.card.classes), t.splits) for n, t in plan.tasks.items()},
-        features=features,
+        features={model.name: folders[plan.specs[model.name]] for model in models},
         components={m.name: config.probe.pixel_components if m.kind == "pixels" else None for m in models},
         aggregate=config.aggregate,
         probe=config.probe,
@@ -218,7 +220,7 @@ def _report(
     heading("Results: mean ± SD over folds")
     for line in summary_lines(table):
         say(f"  {line}")
-    if set(STANDARD) <= {model.name for model in config.all_models()}:
+    if set(STANDARD) <= set(results["model"]):
         for line in verdict_lines(verdict(results)):
             say(f"  {line}")
     for title, lines in conclusions.told(min(config.fractions)):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray import storage
-from orthoray.errors import OrthoRayError, RunError
+from orthoray.errors import OrthoRayError
 from orthoray.evaluation.config import KnnConfig, ProbeConfig
+from orthoray.evaluation.feature_folders import Folders, image_rows
 from orthoray.evaluation.fits import Fits, Fold, fit_folds
 from orthoray.evaluation.protocol import Samples, assert_disjoint, fold_rows, training_subset
 from orthoray.evaluation.rows import Row, finished, write_part
+from orthoray.evaluation.tuning import OnEnd, run_trials
 from orthoray.features.aggregate import Aggregation, aggregate
 from orthoray.features.store import read_features
 from orthoray.progress import Progress
@@ -40,7 +41,7 @@ class StudyJob:
 
     out: str
     tasks: dict[str, TaskJob]
-    features: dict[str, list[str | None]]
+    features: dict[str, Folders]
     components: dict[str, int | None]
     aggregate: Aggregation
     probe: ProbeConfig
@@ -94,18 +95,9 @@ def run_folds(job: StudyJob, rows: Sequence[Row], features: npt.NDArray[np.float
                 write_part(row.part(job.out), row, samples, fold.test, one.scores, params)
 
 
-def sample_features(samples: Samples, folders: Sequence[str | None], how: Aggregation) -> npt.NDArray[np.float64]:
+def sample_features(samples: Samples, folders: Folders, how: Aggregation) -> npt.NDArray[np.float64]:
     """(N, D) float64 features of a task's samples, slices pooled by ``how``."""
-    blocks, owners = [], []
-    for position, folder in enumerate(folders):
-        mine = np.flatnonzero(samples.image_dataset == position)
-        if not len(mine):
-            continue
-        if folder is None:
-            raise RunError(f"no feature folder for dataset number {position + 1}.")
-        blocks.append(read_features(folder, samples.image_id[mine].tolist()))
-        owners.append(samples.owner[mine])
-    return aggregate(np.concatenate(blocks), np.concatenate(owners), len(samples.label), how)
+    return aggregate(image_rows(samples, folders, read_features), samples.owner, len(samples.label), how)
 
 
 def batches(rows: Sequence[Row], job: StudyJob, count: int) -> list[list[list[Row]]]:
@@ -128,13 +120,6 @@ def batches(rows: Sequence[Row], job: StudyJob, count: int) -> list[list[list[Ro
     return dealt
 
 
-RETRIES = 2
-"""Times that a trial begins again after its worker was lost; rows with a part file are not run again."""
-
-OnEnd = Callable[[Sequence[Row]], None]
-"""Told of rows that have their part files."""
-
-
 def run_rows(
     rows: Sequence[Row], job: StudyJob, trials: int | None = None, on_end: OnEnd | None = None
 ) -> dict[Row, str]:
@@ -152,13 +137,22 @@ def run_rows(
     Raises:
         RunError: trials vanished: no processor could be had.
     """
+    from ray import tune
+
     from orthoray.cluster.session import available_cpus
 
     groups = batches(rows, job, trials or 2 * available_cpus())
     failed: dict[Row, str] = {}
+    trial = tune.with_resources(tune.with_parameters(_trial, groups=groups, job=job), {"cpu": 1})
     with Progress(len(rows), "fits", "fits") as bar:
-        results = _fit(groups, job, _callback(groups, bar, failed, on_end))
-    check_results(results, len(groups))
+        run_trials(
+            trial,
+            storage.join(job.out, ".tune"),
+            _callback(groups, bar, failed, on_end),
+            len(groups),
+            param_space={"group": tune.grid_search(list(range(len(groups))))},
+            reuse_actors=True,
+        )
     there = finished(rows, job.out)
     return {row: failed.get(row, "the trial was lost") for row in rows if row not in there}
 
@@ -170,35 +164,11 @@ def _trial(config: dict[str, Any], groups: list[list[list[Row]]], job: StudyJob)
     for place, unit in enumerate(groups[config["group"]]):
         reason = ""
         try:
-            run_unit(job, [row for row in unit if row not in finished(unit, job.out)])
+            run_unit(job, [row for row in unit if not storage.exists(row.part(job.out))])
         except Exception as error:  # whatever it is, the other units have a right to their results
             reason = (str(error).strip().splitlines() or [""])[0]
             reason = reason if isinstance(error, OrthoRayError) else f"{type(error).__name__}: {reason}"
         tune.report({"group": config["group"], "unit": place, "reason": reason})
-
-
-def _fit(groups: list[list[list[Row]]], job: StudyJob, callback: Any) -> Any:
-    from ray import tune
-
-    scratch = storage.join(job.out, ".tune")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C must reach the command, not end in a partial result
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old reporter is silent at verbose=0, the new one is not
-    tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_trial, groups=groups, job=job), {"cpu": 1}),
-        param_space={"group": tune.grid_search(list(range(len(groups))))},
-        tune_config=tune.TuneConfig(reuse_actors=True),
-        run_config=tune.RunConfig(
-            name="study",
-            storage_path=scratch,
-            verbose=0,
-            callbacks=[callback],
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
-        ),
-    )
-    try:
-        return tuner.fit()
-    finally:
-        storage.remove_tree(scratch)
 
 
 def _callback(groups: list[list[list[Row]]], bar: Progress, failed: dict[Row, str], on_end: OnEnd | None) -> Any:
@@ -222,12 +192,3 @@ def _callback(groups: list[list[list[Row]]], bar: Progress, failed: dict[Row, st
                 on_end(unit)
 
     return Show()
-
-
-def check_results(results: Any, expected: int) -> None:
-    """RunError unless there is one result per trial; what each did is told by part files."""
-    if len(results) != expected:
-        raise RunError(
-            f"{len(results)} of {expected} trials came back: no processor could be had, or workers were lost. See "
-            "`ray status`, then run again to resume."
-        )

@@ -19,6 +19,9 @@ MEANING = {
     "seen in pretraining": "patients whose images a model saw before, without labels",
 }
 
+NO_ALARM = ("age and sex only", "seen in pretraining")
+"""Checks that inform and never raise an alarm."""
+
 
 def leaks(study: Study) -> dict[str, Any] | None:
     """Rows of the table and their counts; None for a study without checks."""
@@ -43,7 +46,3 @@ def _row(study: Study, finding: Finding) -> dict[str, Any]:
         "detail": finding.detail,
         "verdict": verdict,
     }
-
-
-NO_ALARM = ("age and sex only", "seen in pretraining")
-"""Checks that inform and never raise an alarm."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -170,12 +173,11 @@ def test_images_come_back_as_they_were(ray_session, dataset_folder, tmp_path):
 
     dataset = Dataset(dataset_folder(tmp_path / "ds", patients=6))
     (folder,) = extract_all([image_spec(16)], dataset.uri, str(tmp_path / "store"))
-    table = __import__("pandas").read_parquet(dataset.image_files())
+    table = pd.read_parquet(dataset.image_files())
     ids = table["image_id"].tolist()[::-1]
     wanted = [resize(decode(p, c), 16) for p, c in zip(table["pixels"], table["codec"], strict=True)][::-1]
     np.testing.assert_array_equal(read_images(folder, ids), np.stack(wanted))
-    samples = build_samples(np.arange(6) % 2, np.arange(6), 2)
-    object.__setattr__(samples, "image_id", np.array(ids[:12], dtype=object))
+    samples = replace(build_samples(np.arange(6) % 2, np.arange(6), 2), image_id=np.array(ids[:12], dtype=object))
     np.testing.assert_array_equal(read_bags(samples, [folder]).images, np.stack(wanted[:12]))
     with pytest.raises(RunError, match="1 of 2 images are not there"):
         read_images(folder, [ids[0], "nobody"])

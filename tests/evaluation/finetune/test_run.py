@@ -6,11 +6,10 @@ import json
 
 import pandas as pd
 import pytest
+from tests.evaluation.conftest import study_config
 
 from orthoray import storage
-from orthoray.config import parse_config
 from orthoray.errors import RunError
-from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.rows import read_part
 from orthoray.evaluation.study import run_study
 
@@ -19,17 +18,13 @@ QUICK = {"epochs": 4, "base_lr": 0.2, "layer_decay": 1.0, "drop_path": 0.0, "bat
 
 
 @pytest.fixture
-def cohort(ray_session, dataset_folder, tiny_checkpoint, tmp_path):
-    dataset_folder(tmp_path / "ds", patients=24)
-    tiny_checkpoint(tmp_path / "run" / "initial", seed=0)
-    tiny_checkpoint(tmp_path / "run" / "checkpoint", seed=1, steps=3)
-    return tmp_path
+def cohort(ray_session, cohort_of):
+    return cohort_of(24)
 
 
 def config(folder, **change):
-    values = {"out": str(folder / "out"), "datasets": [str(folder / "ds")], "folds": 2, "probe": {"c_steps": 4}}
-    values |= {"pretrain_run": str(folder / "run"), "protocols": ["lp", "ft"], "resamples": 100}
-    return parse_config(StudyConfig, {**values, "finetune": QUICK, **change}, "study")
+    values = {"folds": 2, "protocols": ["lp", "ft"], "resamples": 100, "finetune": QUICK}
+    return study_config(folder, **{**values, **change})
 
 
 def parts(folder):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tests.evaluation.conftest import build_samples
+from tests.evaluation.conftest import build_samples, study_config
 
-from orthoray.config import parse_config
 from orthoray.data.splits import make_splits
 from orthoray.errors import InputError
-from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.leaks.copies import exact_copies, near_copies, shared_studies
 from orthoray.evaluation.leaks.findings import Finding, finding_lines, read_findings, write_findings
 from orthoray.evaluation.leaks.probes import (
@@ -178,18 +176,12 @@ def test_findings_are_kept_with_what_they_are_of(tmp_path):
 
 
 def config(folder, **change):
-    values = {"out": str(folder / "out"), "datasets": [str(folder / "ds")], "folds": 3, "probe": {"c_steps": 3}}
-    return parse_config(
-        StudyConfig, {**values, "pretrain_run": str(folder / "run"), "resamples": 100, **change}, "study"
-    )
+    return study_config(folder, protocols=["lp"], resamples=100, **change)
 
 
 @pytest.fixture
-def cohort(dataset_folder, tiny_checkpoint, tmp_path):
-    dataset_folder(tmp_path / "ds", patients=18)
-    tiny_checkpoint(tmp_path / "run" / "initial", seed=0)
-    tiny_checkpoint(tmp_path / "run" / "checkpoint", seed=1, steps=3, dataset_ids=["ds-test"])
-    return tmp_path
+def cohort(cohort_of):
+    return cohort_of()
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray.errors import RunError
+from orthoray.evaluation.feature_folders import Folders, image_rows
 from orthoray.evaluation.protocol import Indices, Samples
 from orthoray.features.images import read_images
 
@@ -51,7 +52,7 @@ def _joined(parts: Sequence[Indices]) -> Chosen:
     return Chosen(np.concatenate(parts), owner)
 
 
-def read_bags(samples: Samples, folders: Sequence[str | None]) -> Bags:
+def read_bags(samples: Samples, folders: Folders) -> Bags:
     """Read a task's images from the image folders of its datasets (`features.encoders.image_spec`), one per dataset.
 
     Raises:
@@ -61,16 +62,7 @@ def read_bags(samples: Samples, folders: Sequence[str | None]) -> Bags:
     counts = np.bincount(samples.owner, minlength=len(samples.label))
     if (counts == 0).any():
         raise RunError(f"{int((counts == 0).sum())} of {len(counts)} samples have no image.")
-    images: npt.NDArray[np.uint8] | None = None
-    for position, folder in enumerate(folders):
-        mine = np.flatnonzero(samples.image_dataset[order] == position)
-        if not len(mine):
-            continue
-        if folder is None:
-            raise RunError(f"no image folder for dataset number {position + 1}.")
-        found = read_images(folder, samples.image_id[order][mine].tolist())
-        if images is None:
-            images = np.zeros((len(order), *found.shape[1:]), np.uint8)
-        images[mine] = found
-    assert images is not None
+    images = image_rows(samples, folders, read_images)
+    if (np.diff(order) != 1).any():
+        images = images[order]
     return Bags(images, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))

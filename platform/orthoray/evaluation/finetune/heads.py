@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -113,8 +112,3 @@ def make_head(kind: HeadKind, width: int, classes: int, smoothing: float) -> Hea
     if kind == "coral":
         return OrdinalHead(width, classes)
     return HazardHead(width) if kind == "cox" else LinearHead(width, classes, smoothing)
-
-
-def weighted(losses: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean."""
-    return torch.sum(losses * weight) / weight.sum()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from orthoray import storage
 from orthoray.evaluation.config import ProbeConfig
+from orthoray.evaluation.feature_folders import Folders
 from orthoray.evaluation.finetune.bags import Bags, read_bags
 from orthoray.evaluation.finetune.fit import Fit, Outcome
 from orthoray.evaluation.finetune.settings import FineTuneConfig
@@ -42,7 +42,7 @@ class FineTuneJob:
     tasks: dict[str, Task]
     splits: dict[str, dict[int, Any]]
     models: dict[str, Tuned]
-    images: dict[int, list[str | None]]
+    images: dict[int, Folders]
     config: FineTuneConfig
     probe: ProbeConfig
 
@@ -55,26 +55,15 @@ class FineTuneJob:
 
     def bags(self, row: Row) -> Bags:
         """Images of the row's task, at the size of its model; those read last are kept."""
-        side = self.models[row.model].side
-        return _bags(_Key((self.out, row.task, side), self.tasks[row.task], tuple(self.images[side])))
+        key = (self.out, row.task, self.models[row.model].side)
+        if key not in _HELD:
+            _HELD.clear()
+            _HELD[key] = read_bags(self.tasks[row.task].samples, self.images[key[2]])
+        return _HELD[key]
 
 
-class _Key:
-    """Arguments of `_bags`, told apart by name: arrays have no hash."""
-
-    def __init__(self, name: tuple[Any, ...], task: Task, folders: tuple[str | None, ...]) -> None:
-        self.name, self.task, self.folders = name, task, folders
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.folders))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and (self.name, self.folders) == (other.name, other.folders)
-
-
-@lru_cache(maxsize=1)
-def _bags(key: _Key) -> Bags:
-    return read_bags(key.task.samples, key.folders)
+_HELD: dict[tuple[str, str, int], Bags] = {}
+"""Images that this process read last, by study, task and side."""
 
 
 def fit_row(

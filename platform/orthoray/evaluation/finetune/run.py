@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orthoray import storage
@@ -15,14 +14,8 @@ from orthoray.evaluation.finetune.settings import SearchConfig
 from orthoray.evaluation.finetune.units import Unit, read_records, settle, units_of, write_record
 from orthoray.evaluation.finetune.workers import fit_with_workers
 from orthoray.evaluation.rows import Row
+from orthoray.evaluation.tuning import OnEnd, run_trials
 from orthoray.progress import Progress, say
-
-RETRIES = 2
-"""Times that a trial begins again after its worker was lost."""
-
-
-OnEnd = Callable[[Sequence[Row]], None]
-"""Told of rows that have their part files."""
 
 
 def run_finetune(rows: Sequence[Row], job: FineTuneJob, search: SearchConfig, on_end: OnEnd) -> dict[Row, str]:
@@ -34,12 +27,13 @@ def run_finetune(rows: Sequence[Row], job: FineTuneJob, search: SearchConfig, on
     Raises:
         RunError: trials vanished without any result.
     """
-    choosable = [len(job.parts(row).validate) > 0 for row in rows]
-    units = units_of(rows, [search.trials if able else 1 for able in choosable])
+    budgets = [search.trials] * len(rows)
     if search.trials > 1:
         say(f"  search: {search.trials} fits for every model, task, fraction, seed and fold, the same for all models")
-        if not all(choosable):
-            say(f"  {len(rows) - sum(choosable)} rows have too few patients to choose by: one fit, as configured")
+        budgets = [search.trials if len(job.parts(row).validate) else 1 for row in rows]
+        if 1 in budgets:
+            say(f"  {budgets.count(1)} rows have too few patients to choose by: one fit, as configured")
+    units = units_of(rows, budgets)
     driver = _Driver(units, job, search, on_end)
     with Progress(sum(unit.budget * len(unit.rows) for unit in units), "fine-tuning", "fits") as bar:
         driver.run(bar)
@@ -57,35 +51,26 @@ class _Driver:
 
         bar.start_at(self._replayed())
         seen: dict[str, tuple[int, int]] = {}
-        scratch = storage.join(self.job.out, ".tune-finetune")
-        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-        trial = tune.with_parameters(_trial, units=self.units, job=self.job, scratch=scratch)
         left = sum(unit.budget - len(state.records) for unit, state in zip(self.units, self.states, strict=True))
         if not left:
             return
-        tuner = tune.Tuner(
+        scratch = storage.join(self.job.out, ".tune")
+        trial = tune.with_parameters(_trial, units=self.units, job=self.job, scratch=scratch)
+        run_trials(
             tune.with_resources(trial, trial_resources(self.job.config)),
-            tune_config=tune.TuneConfig(
-                search_alg=Proposals(self.states, seen, self._ended),
-                scheduler=Pruning(self.states, seen),
-                num_samples=left,
-                max_concurrent_trials=concurrent(self.job.config),
-                reuse_actors=self.job.config.workers == 1,
-            ),
-            run_config=tune.RunConfig(
-                name="finetune",
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[_callback(self, bar)],
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-            ),
+            scratch,
+            _callback(self, bar),
+            left,
+            search_alg=Proposals(self.states, seen, self._ended),
+            scheduler=Pruning(self.states, seen),
+            num_samples=left,
+            max_concurrent_trials=concurrent(self.job.config),
+            reuse_actors=self.job.config.workers == 1,
         )
-        try:
-            results = tuner.fit()
-        finally:
-            storage.remove_tree(scratch)
-        self._check(results, left)
+        for unit in self.units:
+            for row in unit.rows:
+                if not storage.exists(row.part(self.job.out)):
+                    self.failed.setdefault(row, "the fit ended without a result")
 
     def _replayed(self) -> int:
         """Go through the fits that are on file; returns their number."""
@@ -117,17 +102,6 @@ class _Driver:
         for row in self.units[at].rows:
             if self.units[at].budget == 1 and not storage.exists(row.part(self.job.out)):
                 self.failed.setdefault(row, reason)
-
-    def _check(self, results: Any, left: int) -> None:
-        if len(results) != left:
-            raise RunError(
-                f"{len(results)} of {left} fine-tunings came back: the processors or GPUs that one asks for could not "
-                "be had, or workers were lost. See `ray status`, finetune.cpus, gpus and workers; run again to resume."
-            )
-        for unit in self.units:
-            for row in unit.rows:
-                if not storage.exists(row.part(self.job.out)):
-                    self.failed.setdefault(row, "the fit ended without a result")
 
 
 def _trial(config: dict[str, Any], units: list[Unit], job: FineTuneJob, scratch: str) -> None:

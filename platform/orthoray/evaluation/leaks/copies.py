@@ -28,16 +28,18 @@ def fold_of_images(samples: Samples, splits: pd.DataFrame) -> npt.NDArray[np.int
     return np.array([fold[sample] for sample in samples.sample_id], dtype=np.int64)[samples.owner]
 
 
-def exact_copies(
-    task: str, samples: Samples, splits: dict[int, pd.DataFrame], sha256: npt.NDArray[np.object_]
-) -> Finding:
-    """Images whose pixels are, to the last, those of an image in another fold. As folds are of patients, theirs too."""
+def in_two_folds(samples: Samples, splits: Splits, values: npt.NDArray[np.object_]) -> set[str]:
+    """Values of images, (M,), that images tested in different folds have in common."""
     shared: set[str] = set()
     for split in splits.values():
-        table = pd.DataFrame({"sha256": sha256, "fold": fold_of_images(samples, split)})
-        folds = table.groupby("sha256")["fold"].nunique()
+        folds = pd.Series(fold_of_images(samples, split)).groupby(values).nunique()
         shared |= set(folds.index[folds > 1])
-    images = int(np.isin(sha256, list(shared)).sum())
+    return shared
+
+
+def exact_copies(task: str, samples: Samples, splits: Splits, sha256: npt.NDArray[np.object_]) -> Finding:
+    """Images whose pixels are, to the last, those of an image in another fold. As folds are of patients, theirs too."""
+    images = int(np.isin(sha256, list(in_two_folds(samples, splits, sha256))).sum())
     detail = f"{images} images have exactly the pixels of an image in another fold" if images else "none"
     return count(task, "exact copies", images, len(sha256), detail)
 
@@ -66,14 +68,8 @@ def near_copies(task: str, samples: Samples, splits: Splits, thumbs: Thumbs) -> 
     return count(task, "near copies", found, len(thumbs), detail)
 
 
-def shared_studies(
-    task: str, samples: Samples, splits: dict[int, pd.DataFrame], study_id: npt.NDArray[np.object_]
-) -> Finding:
+def shared_studies(task: str, samples: Samples, splits: Splits, study_id: npt.NDArray[np.object_]) -> Finding:
     """DICOM studies with images in two folds: one examination under two patients."""
-    shared: set[str] = set()
-    for split in splits.values():
-        table = pd.DataFrame({"study": study_id, "fold": fold_of_images(samples, split)})
-        folds = table.groupby("study")["fold"].nunique()
-        shared |= set(folds.index[folds > 1])
-    detail = f"{len(shared)} examinations have images in two folds" if shared else "none"
-    return count(task, "one examination, two folds", len(shared), len(np.unique(study_id.astype(str))), detail)
+    shared = len(in_two_folds(samples, splits, study_id))
+    detail = f"{shared} examinations have images in two folds" if shared else "none"
+    return count(task, "one examination, two folds", shared, len(np.unique(study_id.astype(str))), detail)

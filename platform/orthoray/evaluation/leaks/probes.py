@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -12,6 +14,8 @@ from orthoray.evaluation.leaks.findings import Finding
 from orthoray.evaluation.metrics import compute
 from orthoray.evaluation.probe import Part, fit_probes
 from orthoray.evaluation.protocol import Samples, fold_rows, inner_folds
+from orthoray.evaluation.statistics import cluster_bootstrap
+from orthoray.features.aggregate import aggregate
 
 MARGIN = 0.05
 """AUROC above one half that the lower end of an interval must exceed for an alarm."""
@@ -68,10 +72,8 @@ def metadata(index: pd.DataFrame, columns: tuple[str, ...], owner: npt.NDArray[n
         if found
         else np.zeros((len(index), 0))
     )
-    total = np.zeros((samples, table.shape[1]))
-    np.add.at(total, owner, table)
-    means: Matrix = total / np.bincount(owner, minlength=samples)[:, None]
-    return means[:, means.std(axis=0) > 0] if len(means) else means
+    means = aggregate(table, owner, samples)
+    return means[:, means.std(axis=0) > 0]
 
 
 def margins(thumbs: npt.NDArray[np.float32], owner: npt.NDArray[np.int64], samples: int) -> Matrix:
@@ -79,11 +81,7 @@ def margins(thumbs: npt.NDArray[np.float32], owner: npt.NDArray[np.int64], sampl
     side = int(np.sqrt(thumbs.shape[1]))
     inside = np.zeros((side, side), dtype=bool)
     inside[FRAME:-FRAME, FRAME:-FRAME] = True
-    frame = thumbs[:, ~inside.ravel()].astype(np.float64)
-    total = np.zeros((samples, frame.shape[1]))
-    np.add.at(total, owner, frame)
-    means: Matrix = total / np.bincount(owner, minlength=samples)[:, None]
-    return means
+    return aggregate(thumbs[:, ~inside.ravel()], owner, samples)
 
 
 def blind_probe(
@@ -106,13 +104,16 @@ def blind_probe(
     if features.shape[1] == 0:
         return None
     rows = _some(samples, seed)
-    small = _only(samples, rows)
+    small = samples.without_images(rows)
     kept = split[split["sample_id"].isin(set(small.sample_id))]
     scores = out_of_fold(features[rows], small, kept, classes, ProbeConfig(c_steps=5, log10_c_min=-3, log10_c_max=1))
-    value, low, high, error = auroc_with_interval(small, scores, seed)
-    alarm = alarms and value - float(norm.isf(0.025 / tests)) * error > 0.5 + MARGIN
-    detail = f"AUROC {value:.2f} ({low:.2f} to {high:.2f}) without looking at the joint"
-    return Finding(task, check, value, low, high, 0.5 + MARGIN, alarm, len(set(small.patient_id)), detail)
+    found = cluster_bootstrap(
+        "auroc_ovr", small.label, scores, small.patient_id, resamples=RESAMPLES, seed=seed, stratify=False
+    )
+    alarm = alarms and found.value - float(norm.isf(0.025 / tests)) * found.se > 0.5 + MARGIN
+    detail = f"AUROC {found.value:.2f} ({found.low:.2f} to {found.high:.2f}) without looking at the joint"
+    patients = len(set(small.patient_id))
+    return Finding(task, check, found.value, found.low, found.high, 0.5 + MARGIN, alarm, patients, detail)
 
 
 def permuted_labels(
@@ -125,7 +126,7 @@ def permuted_labels(
     protocol leaks.
     """
     rows = _some(samples, seed)
-    small = _only(samples, rows)
+    small = samples.without_images(rows)
     kept = split[split["sample_id"].isin(set(small.sample_id))]
     config = ProbeConfig(c_steps=1, log10_c_min=-2, log10_c_max=-2)
     values = []
@@ -144,7 +145,7 @@ def permuted_labels(
 def unseen_rows(task: str, features: Matrix, samples: Samples, split: pd.DataFrame, classes: int, seed: int) -> Finding:
     """Nothing may be fitted on test rows: with theirs unreadable a fold's probe must be the same to the last digit."""
     rows = _some(samples, seed)
-    small = _only(samples, rows)
+    small = samples.without_images(rows)
     kept = split[split["sample_id"].isin(set(small.sample_id))]
     train, test = fold_rows(small, kept, int(kept["fold"].min()))
     config = ProbeConfig(c_steps=3, log10_c_min=-3, log10_c_max=0)
@@ -173,20 +174,6 @@ def out_of_fold(features: Matrix, samples: Samples, split: pd.DataFrame, classes
     return scores
 
 
-def auroc_with_interval(samples: Samples, scores: Matrix, seed: int) -> tuple[float, float, float, float]:
-    """AUROC, its 95 % percentile interval over draws of patients, and its standard error."""
-    rng = np.random.default_rng((seed, 41))
-    _, patient = np.unique(samples.patient_id.astype(str), return_inverse=True)
-    members = [np.flatnonzero(patient == p) for p in range(patient.max() + 1)]
-    drawn = []
-    for _ in range(RESAMPLES):
-        rows = np.concatenate([members[p] for p in rng.integers(0, len(members), len(members))])
-        if len(np.unique(samples.label[rows])) > 1:
-            drawn.append(_auroc(samples.label[rows], scores[rows]))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return _auroc(samples.label, scores), float(low), float(high), float(np.std(drawn, ddof=1))
-
-
 def _auroc(label: npt.NDArray[np.int64], scores: Matrix) -> float:
     return compute(["auroc_ovr"], label, scores)["auroc_ovr"] if len(np.unique(label)) > 1 else 0.5
 
@@ -203,19 +190,6 @@ def _some(samples: Samples, seed: int) -> npt.NDArray[np.int64]:
     return np.flatnonzero(counts[place] <= MOST_SAMPLES)
 
 
-def _only(samples: Samples, rows: npt.NDArray[np.int64]) -> Samples:
-    """Samples without their images."""
-    empty = np.zeros(0, dtype=np.int64)
-    return Samples(
-        sample_id=samples.sample_id[rows],
-        patient_id=samples.patient_id[rows],
-        label=samples.label[rows],
-        image_id=np.zeros(0, dtype=object),
-        image_dataset=empty,
-        owner=empty,
-    )
-
-
 def _dealt(samples: Samples, rng: np.random.Generator) -> Samples:
     label = samples.label.copy()
     _, patient = np.unique(samples.patient_id.astype(str), return_inverse=True)
@@ -225,4 +199,4 @@ def _dealt(samples: Samples, rng: np.random.Generator) -> Samples:
         alike = np.flatnonzero(sizes == size)
         for one, other in zip(alike, rng.permutation(alike), strict=True):
             label[members[one]] = samples.label[members[other]]
-    return Samples(samples.sample_id, samples.patient_id, label, samples.image_id, samples.image_dataset, samples.owner)
+    return replace(samples, label=label)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from orthoray import storage
 from orthoray.errors import InputError
 from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.feature_folders import Folders, image_rows
 from orthoray.evaluation.leaks.copies import exact_copies, near_copies, shared_studies
 from orthoray.evaluation.leaks.findings import Finding, count, finding_lines, read_findings, write_findings
 from orthoray.evaluation.leaks.probes import (
@@ -28,8 +28,7 @@ from orthoray.evaluation.preflight import Plan
 from orthoray.evaluation.protocol import Samples
 from orthoray.evaluation.rows import digest, samples_digest
 from orthoray.features.aggregate import aggregate
-from orthoray.features.encoders import pixel_spec
-from orthoray.features.store import extract_all, read_features
+from orthoray.features.store import read_features
 from orthoray.progress import Progress, say
 
 KNOWN = {"acquisition only": ACQUISITION, "age and sex only": PATIENT}
@@ -48,7 +47,7 @@ class TaskLeaks:
     splits: dict[int, pd.DataFrame]
     classes: int
     index: pd.DataFrame
-    pixels: list[str | None]
+    pixels: Folders
     tests: int
 
 
@@ -71,28 +70,21 @@ def check_copies(config: StudyConfig, plan: Plan) -> None:
             )
 
 
-def check_leaks(config: StudyConfig, plan: Plan, out: str) -> list[Finding]:
-    """Run the checks of all tasks, or read what they found before; tell the alarms."""
-    done = digest(4, {n: [samples_digest(t.samples), sorted(t.splits)] for n, t in plan.tasks.items()}, plan.overlap)
+def check_leaks(plan: Plan, out: str, pixels: Folders) -> list[Finding]:
+    """Run the checks of all tasks, or read what they found before; tell the alarms. ``pixels``: of thumbnails."""
+    done = digest(5, {n: [samples_digest(t.samples), sorted(t.splits)] for n, t in plan.tasks.items()}, plan.overlap)
     findings = read_findings(out, done)
     if findings is None:
-        findings = _run(config, plan, out)
+        findings = _run(plan, pixels)
         write_findings(out, findings, done)
     for line in finding_lines(findings):
         say(f"  {line}")
     return findings
 
 
-def _run(config: StudyConfig, plan: Plan, out: str) -> list[Finding]:
+def _run(plan: Plan, pixels: Folders) -> list[Finding]:
     import ray
 
-    store = storage.join(out, "features") if config.features.store == "auto" else config.features.store
-    needed = {int(d) for task in plan.tasks.values() for d in task.samples.image_dataset}
-    pixels: list[str | None] = []
-    for position, dataset in enumerate(plan.datasets):
-        wanted = position in needed
-        spec = [pixel_spec()]
-        pixels.append(extract_all(spec, dataset.uri, store, config.features.modality)[0] if wanted else None)
     indices = [dataset.index() for dataset in plan.datasets]
     tests = 2 * len(plan.tasks)
     jobs = [
@@ -127,15 +119,7 @@ def check_task(job: TaskLeaks) -> list[Finding]:
     n = len(samples.label)
     seed = min(job.splits)
     split = job.splits[seed]
-    thumbs = np.concatenate(
-        [
-            read_features(str(folder), samples.image_id[samples.image_dataset == position].tolist())
-            for position, folder in enumerate(job.pixels)
-            if (samples.image_dataset == position).any()
-        ]
-    )
-    order = np.argsort(np.argsort(samples.image_dataset, kind="stable"), kind="stable")
-    thumbs = thumbs[order]
+    thumbs = image_rows(samples, job.pixels, read_features)
     whole = aggregate(thumbs, owner, n)
     found: list[Finding | None] = []
     with threadpool_limits(1):
