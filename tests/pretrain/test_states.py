@@ -1,6 +1,7 @@
 """Training states on disk: what is damaged is passed over and told, what is half-written is not there."""
 
 import os
+import resource
 
 import pytest
 import torch
@@ -134,3 +135,18 @@ def test_tidying_keeps_the_newest_and_removes_what_is_half_written(run):
     assert [saved.step for saved in saved_states(run)] == [300, 200]
     assert not os.path.exists(half)
     assert os.path.exists(os.path.join(run, "train", "validation.txt"))
+
+
+def test_wherever_writing_stops_it_is_the_filesystem_that_is_blamed(tmp_path):
+    run, state = str(tmp_path), {**state_of(1), "more": [torch.randn(300) for _ in range(40)]}
+    write_state(run, new_name(1), state)
+    whole = os.path.getsize(saved_states(run)[0].file)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in range(1, whole, whole // 40):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                write_state(run, new_name(2), state)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [saved.step for saved in saved_states(run)] == [1]

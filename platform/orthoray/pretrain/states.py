@@ -70,7 +70,11 @@ def saved_states(run: str) -> list[Saved]:
 
 
 def write_state(run: str, name: str, state: Mapping[str, Any]) -> None:
-    """Write a state; it appears in its checkpoint folder only when it is complete and on disk."""
+    """Write a state; it appears in its checkpoint folder only when it is complete and on disk.
+
+    Raises:
+        OSError: of the filesystem, a full disk say.
+    """
     folder = storage.join(run, TRAIN, name)
     try:
         with storage.replacing(storage.join(folder, STATE)) as temporary, storage.open_file(temporary, "wb") as handle:
@@ -78,8 +82,11 @@ def write_state(run: str, name: str, state: Mapping[str, Any]) -> None:
             handle.flush()
             if storage.is_local(run):
                 os.fsync(handle.fileno())
-    except BaseException:
+    except BaseException as error:
         storage.remove_tree(folder)
+        hidden = error.__context__  # torch closes its archive on the way out, and says only that this failed too
+        if isinstance(error, RuntimeError) and isinstance(hidden, OSError):
+            raise hidden from None
         raise
 
 
