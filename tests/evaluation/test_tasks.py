@@ -30,17 +30,22 @@ IDS = [
 ]
 
 
-def test_the_seventeen_tasks_are_there():
-    assert set(IDS) == set(task_ids())
+MORE = ["mr_findings", "mr_men_med", "mr_men_lat", "xr_tkr_4y", "xr_tkr_9y", "xr_tkr_time"]
+HEADLINES = {"binary": "auroc", "survival": "c_index", "multilabel": "macro_auroc"}
 
 
-@pytest.mark.parametrize("name", IDS)
+def test_the_seventeen_tasks_are_there_and_their_variants():
+    assert {*IDS, *MORE} == set(task_ids())
+
+
+@pytest.mark.parametrize("name", [*IDS, *MORE])
 def test_card_is_consistent(name):
     card = load_task(name)
     assert card.task == name
     assert (card.modality == "XR") == name.startswith("xr_")
     assert card.unit == ("image_id" if card.modality == "XR" else "study_id")
-    assert card.headline == ("auroc" if card.kind == "binary" else "accuracy")
+    assert card.headline == HEADLINES.get(card.kind, "accuracy")
+    assert (card.protocol == "repeated_80_20") == (card.joint != "knee")
     assert ("qwk" in card.metrics) == (card.kind == "ordinal")
 
 
@@ -58,6 +63,9 @@ def test_unknown_task_names_the_nearest():
     ("change", "words"),
     [
         ({"metrics": ["qwk"]}, "do not fit a binary task"),
+        ({"metrics": ["c_index"]}, "do not fit a binary task"),
+        ({"kind": "survival"}, "do not fit a survival task; allowed: c_index, auroc_at_<k>y"),
+        ({"kind": "survival", "metrics": ["c_index"], "classes": ["a", "b", "c"]}, "a survival task has two classes"),
         ({"metrics": ["brier", "auroc"]}, "better when lower; put another metric first"),
         ({"classes": ["a", "b", "c"]}, "two classes"),
         ({"classes": ["a", "a"]}, "must differ"),

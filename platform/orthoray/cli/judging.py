@@ -42,6 +42,7 @@ def rank(config: str | None, overrides: tuple[str, ...], keys: bool, allow_rando
 @click.option("--price-per-hour", type=float, default=None, help="Of the machine, for the cost of --dry-run.")
 @click.option("--resume", is_flag=True, help="Go on with a study that was begun; refuse to begin one.")
 @click.option("--retry-failed", is_flag=True, help="Run only the rows that failed before (failed.parquet).")
+@click.option("--tasks", "list_tasks", is_flag=True, help="List the tasks, their aliases and the suites, and stop.")
 def study(
     config: str | None,
     overrides: tuple[str, ...],
@@ -50,6 +51,7 @@ def study(
     price_per_hour: float | None,
     resume: bool,
     retry_failed: bool,
+    list_tasks: bool,
 ) -> None:
     """Evaluate models on labelled tasks.
 
@@ -66,7 +68,11 @@ def study(
       orthoray study study_knee_xray_kl out=runs/knee/study
     """
     from orthoray.evaluation.config import StudyConfig
+    from orthoray.evaluation.registry import registry_lines
 
+    if list_tasks:
+        click.echo("\n".join(registry_lines()))
+        return
     settings = settings_of(StudyConfig, config, overrides, keys)
     if settings is None:
         return

@@ -31,8 +31,11 @@ _PATH_OPTIONS = {
     "demo": ("--out",),
 }
 _FLAGS = frozenset(
-    {"--overwrite", "--dry-run", "--json", "--keys", "--allow-random", "--resume", "--retry-failed", "--help", "-h"}
-)
+    {
+        "--overwrite", "--dry-run", "--json", "--keys", "--allow-random", "--resume", "--retry-failed", "--tasks",
+        "--help", "-h",
+    }
+)  # fmt: skip
 """Options of the commands that take no value."""
 
 

@@ -56,6 +56,7 @@ def draw_all(
         task, model, protocol, fraction = (str(name) for name in where)
         columns = [name for name in part.columns if name.startswith("score_") and part[name].notna().all()]
         columns.sort(key=lambda name: int(name.partition("_")[2]))
+        columns += [name for name in ("time",) if name in part.columns and part[name].notna().all()]
         folds = part["seed"].astype(str) + "/" + part["fold"].astype(str)
         sample = (part["label"].to_numpy(), part[columns].to_numpy(dtype=np.float64), part["patient_id"].to_numpy())
         for metric in metrics[task]:

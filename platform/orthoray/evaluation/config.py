@@ -91,6 +91,7 @@ class LeakConfig(StrictModel):
 class StudyConfig(StrictModel):
     """A downstream study: every model on every task under every protocol, fraction, seed and fold.
 
+    ``tasks``: auto = all that the datasets have labels for, or names of tasks, aliases or suites (`registry`).
     ``pretrain_run`` is short for the three standard models ``pixels``, ``untrained`` (the run's ``initial/``) and
     ``pretrained`` (its ``checkpoint/``); ``models`` adds to them. ``protocols``: lp, a linear probe; knn, nearest
     neighbours. ``fractions`` are shares of the training patients. ``candidate`` is the model that is tested against
@@ -101,7 +102,7 @@ class StudyConfig(StrictModel):
     name: str = Field(default="study", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     out: str
     datasets: list[str] = Field(min_length=1)
-    tasks: list[str] | Auto = "auto"
+    tasks: list[str] | str = "auto"
     pretrain_run: str | None = None
     models: list[ModelSpec] = Field(default=[])
     folds: int = Field(default=5, ge=2, le=50)

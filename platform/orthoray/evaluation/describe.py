@@ -8,6 +8,7 @@ import numpy as np
 
 from orthoray.evaluation.config import ProbeConfig, StudyConfig
 from orthoray.evaluation.preflight import Plan, PlannedTask
+from orthoray.evaluation.times import not_applicable
 
 
 def describe(config: StudyConfig, plan: Plan, status: str) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def describe(config: StudyConfig, plan: Plan, status: str) -> dict[str, Any]:
         "name": config.name,
         "status": status,
         "datasets": [{"uri": d.uri, "dataset_id": d.manifest["dataset_id"]} for d in plan.datasets],
-        "tasks": {name: _task(task) for name, task in plan.tasks.items()},
+        "tasks": {name: _task(task, config) for name, task in plan.tasks.items()},
         "skipped": plan.skipped,
         "models": _models(config, plan),
         "candidate": config.tested(),
@@ -26,7 +27,7 @@ def describe(config: StudyConfig, plan: Plan, status: str) -> dict[str, Any]:
     }
 
 
-def _task(task: PlannedTask) -> dict[str, Any]:
+def _task(task: PlannedTask, config: StudyConfig) -> dict[str, Any]:
     card, labels = task.card, task.samples.label
     return {
         "title": card.title,
@@ -37,7 +38,9 @@ def _task(task: PlannedTask) -> dict[str, Any]:
         "unit": card.unit,
         "modality": card.modality,
         "joint": card.joint,
+        "not_applicable": not_applicable(card, config),
         "n_samples": len(labels),
+        "n_masked": task.masked,
         "n_patients": len(set(task.samples.patient_id)),
         "n_images": len(task.samples.image_id),
         "class_counts": np.bincount(labels, minlength=len(card.classes)).tolist(),
@@ -71,7 +74,8 @@ def _protocol(config: StudyConfig) -> dict[str, Any]:
         "grouping": "patient",
         "stratified_by": "label",
         "aggregate": config.aggregate,
-        "probe": "logistic regression with an L2 penalty on features standardised on the training part",
+        "probe": "logistic regression with an L2 penalty on features standardised on the training part; of times to an "
+        "event, Cox regression with an L2 penalty (ties by Breslow)",
         "neighbours": f"the {config.knn.k} nearest training samples by cosine, weighed exp(cosine / "
         f"{config.knn.temperature:g})",
         "c_grid": grid,

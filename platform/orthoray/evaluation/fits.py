@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray.evaluation.config import KnnConfig, ProbeConfig
+from orthoray.evaluation.cox_probe import fit_cox_probe
 from orthoray.evaluation.knn import knn_scores
 from orthoray.evaluation.probe import Part, fit_probes
 from orthoray.evaluation.protocol import Indices, Samples, inner_folds
@@ -25,7 +26,7 @@ class Fold(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """(N test rows, K) class probabilities, and facts for the row's ``params``."""
+    """(N test rows, K) class probabilities, or (N, 1) log hazards; and facts for the row's ``params``."""
 
     scores: Matrix
     facts: dict[str, Any]
@@ -60,6 +61,12 @@ def fit_folds(
     if protocol == "knn":
         return [_neighbours(features, samples, fold, n_classes, options.knn) for fold in folds]
     parts = [Part(fold.train, inner_folds(samples, fold.train, options.probe, seed)) for fold in folds]
+    if samples.time is not None:
+        data = (features, samples.label, samples.time)
+        models = [fit_cox_probe(*data, part, options.probe, options.components) for part in parts]
+        return [
+            Fitted(model.predict(features[fold.test]), model.facts) for model, fold in zip(models, folds, strict=True)
+        ]
     probes = fit_probes(features, samples.label, parts, n_classes, options.probe, options.components)
     return [Fitted(probe.predict(features[fold.test]), probe.facts) for probe, fold in zip(probes, folds, strict=True)]
 

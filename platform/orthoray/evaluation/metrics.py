@@ -10,14 +10,15 @@ import numpy.typing as npt
 from sklearn import metrics as sk
 
 from orthoray.errors import InputError, nearest
+from orthoray.evaluation.statistics.survival import is_survival, survival_metric
 
 BINARY = ("auroc", "auprc", "accuracy", "balanced_accuracy", "sens_at_spec90", "spec_at_sens90", "brier")
 MULTICLASS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "qwk", "auroc_ovr")
 ORDINAL = (*MULTICLASS, "mae", "within_one")
 ALL = tuple(dict.fromkeys((*BINARY, *ORDINAL)))
 LOWER_IS_BETTER = ("brier", "mae")
-ALLOWED = {"binary": BINARY, "multiclass": MULTICLASS, "ordinal": ORDINAL}
-"""Metrics of each kind of task."""
+ALLOWED = {"binary": BINARY, "multiclass": MULTICLASS, "ordinal": ORDINAL, "multilabel": ("macro_auroc",)}
+"""Metrics of each kind of task; those of survival are told by `fits_kind`."""
 
 TWO_CLASSES = {"auroc", "auprc", "sens_at_spec90", "spec_at_sens90", "brier"}
 ROUNDING = 1e-9
@@ -26,14 +27,23 @@ Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating[Any]]
 
 
-def compute(names: Sequence[str], labels: Labels, scores: Scores) -> dict[str, float]:
-    """Compute metrics from class probabilities.
+def fits_kind(name: str, kind: str) -> bool:
+    """Is the metric one for tasks of this kind?"""
+    return is_survival(name) if kind == "survival" else name in ALLOWED[kind]
+
+
+def compute(
+    names: Sequence[str], labels: Labels, scores: Scores, time: npt.NDArray[np.float64] | None = None
+) -> dict[str, float]:
+    """Compute metrics from class probabilities, or with ``time`` from risks.
 
     Args:
         names: metric names out of `ALL`.
         labels: (N,) integers in 0..K-1; at least two classes must occur.
         scores: (N, K) class probabilities; the predicted class is the one of the largest (for K = 2: p >= 0.5 for
-            class 1 up to ties, which go to class 0).
+            class 1 up to ties, which go to class 0). With ``time``: (N, 1) risks, higher = earlier.
+        time: (N,) days > 0 to the event or to the end of observation, for ``c_index`` and ``auroc_at_<k>y``
+            (`statistics.survival.survival_metric`); ``labels`` are then 1 = event, 0 = observation ended.
 
     Returns:
         One value per name. ``auroc`` counts ties as one half; ``auprc`` is average precision (no interpolation);
@@ -46,8 +56,10 @@ def compute(names: Sequence[str], labels: Labels, scores: Scores) -> dict[str, f
 
     Raises:
         InputError: unknown name, shapes that do not fit, labels outside 0..K-1, scores that are not finite, or a
-            single class in ``labels`` (no ranking or agreement is defined then).
+            single class in ``labels`` (no ranking or agreement is defined then), or no pair of times to compare.
     """
+    if time is not None:
+        return {name: _of_times(name, labels, scores, time) for name in names}
     _check(labels, scores)
     unknown = [name for name in names if name not in ALL]
     if unknown:
@@ -81,6 +93,20 @@ def _one(name: str, labels: Labels, scores: Scores) -> float:
         return float(sk.cohen_kappa_score(labels, predicted, labels=grades, weights="quadratic"))
     average = {"macro_f1": "macro", "weighted_f1": "weighted"}[name]
     return float(sk.f1_score(labels, predicted, average=average, zero_division=0))
+
+
+def _of_times(name: str, labels: Labels, scores: Scores, time: npt.NDArray[np.float64]) -> float:
+    if not is_survival(name):
+        raise InputError(f"'{name}' is no metric of time-to-event predictions; there are c_index and auroc_at_<k>y.")
+    if scores.shape != (len(labels), 1) or time.shape != labels.shape or not np.isfinite(scores).all():
+        shapes = f"labels {labels.shape}, scores {scores.shape}, time {time.shape}"
+        raise InputError(f"{shapes}: expected (N,), finite (N, 1) and (N,).")
+    both = np.column_stack([scores[:, 0].astype(np.float64), time])
+    rows = np.arange(len(labels))
+    value = float(survival_metric(name, labels, both, rows)(np.ones((1, len(rows)), dtype=np.int64))[0])
+    if np.isnan(value):
+        raise InputError(f"{name}: no pair of samples of which it is known who had the event first (in that time).")
+    return value
 
 
 def _of_positives(name: str, labels: Labels, scores: Scores) -> float:

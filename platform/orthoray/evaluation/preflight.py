@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,25 @@ from orthoray.data.dataset import Dataset
 from orthoray.data.splits import check_disjoint, make_splits
 from orthoray.errors import InputError, RunError, nearest
 from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.parts import part_cards, part_name, shared_splits
 from orthoray.evaluation.protocol import Samples
+from orthoray.evaluation.registry import wanted_tasks
 from orthoray.evaluation.tasks import TaskCard, load_task
+from orthoray.evaluation.times import check_times, label_columns, not_applicable, times_of
 from orthoray.features.encoders import EncoderSpec, checkpoint_spec, pixel_spec
 
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """A task that can be evaluated: its card, samples, and one split per seed."""
+    """A task that can be evaluated: its card, samples, and one split per seed.
+
+    ``masked``: of a part of several labels, the samples of the other parts that it has no label for.
+    """
 
     card: TaskCard
     samples: Samples
     splits: dict[int, pd.DataFrame]
+    masked: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,16 @@ def _plan_tasks(config: StudyConfig, datasets: Sequence[Dataset]) -> tuple[dict[
     indices = [dataset.index() for dataset in datasets]
     tasks: dict[str, PlannedTask] = {}
     skipped: dict[str, str] = {}
-    for name in present if config.tasks == "auto" else config.tasks:
+    wanted = None if config.tasks == "auto" else wanted_tasks(config.tasks)
+    for name in present if wanted is None else wanted.tasks:
         try:
-            tasks[name] = _plan_task(name, present, config, datasets, indices)
+            if (card := load_task(name)).kind == "multilabel":
+                found, lacking = _plan_parts(card, present, config, datasets, indices)
+                tasks, skipped = tasks | found, skipped | lacking
+            else:
+                tasks[name] = _plan_task(name, present, config, datasets, indices)
         except InputError as error:
-            if config.tasks != "auto":
+            if wanted is not None and name not in wanted.suite:
                 raise
             skipped[name] = str(error)
     if not tasks:
@@ -89,6 +101,48 @@ def _plan_task(
     datasets: Sequence[Dataset],
     indices: Sequence[pd.DataFrame],
 ) -> PlannedTask:
+    card, samples = _plan_samples(name, present, config, datasets, indices)
+    splits = {seed: make_splits(samples.frame(), config.folds, seed) for seed in config.seeds}
+    return _checked(card, samples, splits, config.folds)
+
+
+def _plan_parts(
+    group: TaskCard,
+    present: Sequence[str],
+    config: StudyConfig,
+    datasets: Sequence[Dataset],
+    indices: Sequence[pd.DataFrame],
+) -> tuple[dict[str, PlannedTask], dict[str, str]]:
+    """The parts of a task of several labels on one split, and those that cannot be evaluated, with reasons."""
+    known: dict[str, tuple[TaskCard, Samples]] = {}
+    skipped: dict[str, str] = {}
+    for name in part_cards(group):
+        try:
+            known[name] = _plan_samples(name, present, config, datasets, indices)
+        except InputError as error:
+            skipped[part_name(group.task, name)] = str(error)
+    if len(known) < 2:
+        reasons = "; ".join(skipped.values())
+        raise InputError(f"Task '{group.task}': {len(known)} of its parts can be evaluated, two are needed. {reasons}")
+    splits, masked = shared_splits({name: samples for name, (_, samples) in known.items()}, config.folds, config.seeds)
+    tasks: dict[str, PlannedTask] = {}
+    for name, (card, samples) in known.items():
+        try:
+            planned = _checked(card, samples, splits[name], config.folds)
+            tasks[part_name(group.task, name)] = replace(planned, masked=masked[name])
+        except InputError as error:
+            skipped[part_name(group.task, name)] = str(error)
+    return tasks, skipped
+
+
+def _plan_samples(
+    name: str,
+    present: Sequence[str],
+    config: StudyConfig,
+    datasets: Sequence[Dataset],
+    indices: Sequence[pd.DataFrame],
+) -> tuple[TaskCard, Samples]:
+    """Card and samples of a task that has enough of them."""
     card = load_task(name)
     if name not in present:
         raise InputError(
@@ -99,12 +153,20 @@ def _plan_task(
         raise InputError(
             f"Task '{name}' is on {card.modality} images, but features.modality is {config.features.modality}."
         )
+    unfit = not_applicable(card, config)
+    if len(unfit) == len(config.protocols):
+        raise InputError(f"Task '{name}': {'; '.join(f'{which}: {why}' for which, why in unfit.items())}. Add lp.")
     samples = gather_samples(card, datasets, indices)
     check_foldable(card, samples, config.folds)
-    splits = {seed: make_splits(samples.frame(), config.folds, seed) for seed in config.seeds}
+    return card, samples
+
+
+def _checked(card: TaskCard, samples: Samples, splits: dict[int, pd.DataFrame], folds: int) -> PlannedTask:
+    """The task, if every fold of every split can be fitted and scored."""
     for seed, split in splits.items():
         check_disjoint(split)
-        _check_folds(card, samples, split, config.folds, seed)
+        _check_folds(card, samples, split, folds, seed)
+        check_times(card, samples, split, seed)
     return PlannedTask(card, samples, splits)
 
 
@@ -119,7 +181,7 @@ def gather_samples(card: TaskCard, datasets: Sequence[Dataset], indices: Sequenc
     for position, (dataset, index) in enumerate(zip(datasets, indices, strict=True)):
         if card.task not in dataset.tasks():
             continue
-        labels.append(dataset.labels(card.task)[["sample_id", "patient_id", "label"]])
+        labels.append(dataset.labels(card.task)[label_columns(card)])
         part = index.loc[index["modality"] == card.modality, ["image_id", "patient_id", card.unit]]
         part = part.loc[:, ~part.columns.duplicated()]
         part = part.assign(sample=part[card.unit], dataset=position)
@@ -135,6 +197,7 @@ def gather_samples(card: TaskCard, datasets: Sequence[Dataset], indices: Sequenc
         image_id=members["image_id"].to_numpy(dtype=object),
         image_dataset=members["dataset"].to_numpy(dtype=np.int64),
         owner=members["sample"].map(row).to_numpy(dtype=np.int64),
+        time=times_of(card, table),
     )
 
 

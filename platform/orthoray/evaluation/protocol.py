@@ -21,7 +21,8 @@ class Samples:
     """The samples of one task, row by row, and the images that each is made of.
 
     ``image_dataset`` is the position of the image's dataset in the study's list, ``owner`` the row of the sample
-    that the image belongs to.
+    that the image belongs to. ``time``: of a time-to-event task, (N,) days to the event (label 1) or to the end of
+    observation (label 0).
     """
 
     sample_id: npt.NDArray[np.object_]
@@ -30,6 +31,7 @@ class Samples:
     image_id: npt.NDArray[np.object_]
     image_dataset: npt.NDArray[np.int64]
     owner: npt.NDArray[np.int64]
+    time: npt.NDArray[np.float64] | None = None
 
     def frame(self, rows: Indices | None = None) -> pd.DataFrame:
         """``sample_id, patient_id, label`` of all samples or of the given rows."""

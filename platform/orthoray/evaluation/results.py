@@ -46,7 +46,7 @@ def collect(
         (results, predictions), also written atomically as ``results.parquet`` and ``predictions.parquet`` in ``out``.
         In results ``fold`` = -1 is the pooled value of (task, model, protocol, fraction, seed): ranking metrics are
         then over scores of several fits, so read them beside the per-fold values. Score columns that a task does
-        not have are null.
+        not have are null; so is ``time`` (days), which is there only with a time-to-event task.
 
     Raises:
         RunError: a part is missing, or a sample was tested twice or never.
@@ -97,10 +97,12 @@ def _values(
 
 def measure(frame: pd.DataFrame, card: TaskCard, names: Sequence[str]) -> dict[str, float]:
     """Metrics of a task's predictions, of one or more part files."""
-    scores = frame[[f"score_{k}" for k in range(len(card.classes))]].to_numpy(dtype=np.float64)
-    return compute(names, frame["label"].to_numpy(dtype=np.int64), scores)
+    scores = frame[[f"score_{k}" for k in range(card.columns)]].to_numpy(dtype=np.float64)
+    time = frame["time"].to_numpy(dtype=np.float64) if card.kind == "survival" else None
+    return compute(names, frame["label"].to_numpy(dtype=np.int64), scores, time)
 
 
 def _order(table: pd.DataFrame) -> pd.DataFrame:
     scores = sorted((c for c in table.columns if c.startswith("score_")), key=lambda c: int(c.partition("_")[2]))
-    return table[[*KEY, "sample_id", "patient_id", "label", *scores]]
+    time = [name for name in ("time",) if name in table.columns]
+    return table[[*KEY, "sample_id", "patient_id", "label", *time, *scores]]

@@ -44,8 +44,9 @@ def digest(*facts: Any) -> str:
 
 
 def samples_digest(samples: Samples) -> str:
-    """Digest of a task's samples: ids, patients, labels and the images behind them."""
+    """Digest of a task's samples: ids, patients, labels (and times) and the images behind them."""
     lists = [samples.sample_id, samples.patient_id, samples.label, samples.image_id, samples.owner]
+    lists += [] if samples.time is None else [samples.time]
     return digest(*[values.tolist() for values in lists])
 
 
@@ -58,6 +59,8 @@ def write_part(
         "patient_id": pa.array(samples.patient_id[test].tolist(), pa.string()),
         "label": pa.array(samples.label[test], pa.int64()),
     }
+    if samples.time is not None:
+        columns["time"] = pa.array(samples.time[test], pa.float64())
     for k in range(scores.shape[1]):
         columns[f"score_{k}"] = pa.array(scores[:, k], pa.float64())
     facts = {"row": asdict(row), "params": params}

@@ -20,11 +20,12 @@ from orthoray.evaluation.finetune.study import image_specs, tune_rows, tuning_fa
 from orthoray.evaluation.leaks.run import check_copies, check_leaks
 from orthoray.evaluation.live import Live
 from orthoray.evaluation.lock import StudyLock
-from orthoray.evaluation.preflight import Plan, plan_study
+from orthoray.evaluation.preflight import Plan, PlannedTask, plan_study
 from orthoray.evaluation.results import collect
 from orthoray.evaluation.rows import Row, digest, finished, samples_digest, whole_groups
 from orthoray.evaluation.splitfiles import check_existing_splits, write_study_splits
 from orthoray.evaluation.summary import summarise, summary_lines, verdict, verdict_lines
+from orthoray.evaluation.times import not_applicable
 from orthoray.evaluation.tracked import log_groups
 from orthoray.evaluation.trials import StudyJob, TaskJob, run_rows
 from orthoray.features.encoders import EncoderSpec, pixel_spec
@@ -135,6 +136,7 @@ def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
     for name, task in plan.tasks.items():
         data = samples_digest(task.samples)
         splits = {seed: digest(table.sort_values("sample_id").to_dict("list")) for seed, table in task.splits.items()}
+        unfit = not_applicable(task.card, config)
         for model in config.all_models():
             spec = plan.specs[model.name]
             keys = [spec.key(dataset_id, config.features.modality) for dataset_id in ids]
@@ -147,7 +149,7 @@ def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
             rows += [
                 Row(name, model.name, protocol, fraction, seed, fold, digest(shared, options[protocol], splits[seed]))
                 for protocol in config.protocols
-                if why_not(protocol, model) is None
+                if why_not(protocol, model) is None and protocol not in unfit
                 for fraction in config.fractions
                 for seed in config.seeds
                 for fold in range(config.folds)
@@ -201,12 +203,19 @@ def _announce(config: StudyConfig, plan: Plan) -> None:
     say(f"  datasets: {', '.join(dataset.uri for dataset in plan.datasets)}")
     for name, task in plan.tasks.items():
         patients = len(set(task.samples.patient_id))
-        say(f"  task {name}: {len(task.samples.label)} samples of {patients} patients, {task.card.headline}")
+        known = f"{len(task.samples.label)} samples of {patients} patients"
+        say(f"  task {name}: {known}, {task.card.headline}{_masked(task)}")
+        for unfit, why in not_applicable(task.card, config).items():
+            say(f"  task {name} is not run by {unfit}: {why}")
     for model, protocol in product(config.all_models(), config.protocols):
         if (reason := why_not(protocol, model)) is not None:
             say(f"  {model.name} is not judged by {protocol}: {reason}")
     for name, reason in plan.skipped.items():
         say(f"  task {name} is left out: {reason}")
+
+
+def _masked(task: PlannedTask) -> str:
+    return f"; {task.masked} samples of its other parts have no label for it" if task.masked else ""
 
 
 def _tracked(table: pd.DataFrame) -> dict[str, float]:

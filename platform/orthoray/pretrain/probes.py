@@ -89,6 +89,8 @@ def plan_probes(config: ProbesConfig) -> ProbeJob:
 
 
 def _plan_task(config: ProbesConfig, card: TaskCard, datasets: list[Dataset], indices: list[pd.DataFrame]) -> ProbeTask:
+    if card.kind == "survival":
+        raise InputError(f"probes: {card.task} is a time-to-event task; probes tell classes apart, so leave it out.")
     metric = card.headline if config.metric == "auto" else config.metric
     allowed = [name for name in ALLOWED[card.kind] if name not in LOWER_IS_BETTER]
     if metric not in allowed:

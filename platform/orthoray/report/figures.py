@@ -101,7 +101,7 @@ def confusions(study: Study) -> list[dict[str, Any]]:
     """Confusion matrices of tasks with more than two classes, candidate and best comparison."""
     found = []
     for name, task in study.tasks.items():
-        if task["kind"] == "binary":
+        if task["kind"] in ("binary", "survival"):
             continue
         part = first_seed(study, name)
         matrices = [

@@ -85,7 +85,7 @@ def load_study(uri: str) -> Study:
     if facts.get("status", "done") != "done":
         raise InputError(f"{uri}: the study is not finished (status: {facts['status']}). {_AGAIN}")
     results = _read(uri, "results.parquet", [*KEY, "metric", "value", "n_patients", "n_samples"])
-    predictions = _read(uri, "predictions.parquet", [*KEY, "sample_id", "patient_id", "label", "score_0", "score_1"])
+    predictions = _read(uri, "predictions.parquet", [*KEY, "sample_id", "patient_id", "label", "score_0"])
     _check(uri, facts, results, predictions)
     return Study(uri, facts, results, predictions, summarise(results, dict(facts["headline"])))
 

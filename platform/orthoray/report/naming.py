@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 METRICS = {
     "auroc": "AUROC",
+    "c_index": "C-index",
     "auprc": "AUPRC",
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -24,6 +25,7 @@ METRICS = {
 }
 
 EXPLAINED = {
+    "c_index": "of pairs of which it is known who had the event first, the share ranked so; 0.5 is guessing.",
     "auroc": "chance that a randomly drawn positive case gets a higher score than a negative one; 0.5 is guessing.",
     "auprc": "average precision over all recall levels; guessing gives the share of positive cases.",
     "accuracy": "share of cases whose class is named correctly; it flatters a model when one class is common.",
@@ -47,7 +49,8 @@ MARKS = ("circle", "square", "triangle", "diamond", "cross", "plus")
 
 def metric_name(metric: str) -> str:
     """A metric's name in words."""
-    return METRICS.get(metric, metric)
+    years = re.fullmatch(r"auroc_at_(\d+)y", metric)
+    return f"AUROC at {years.group(1)} years" if years else METRICS.get(metric, metric)
 
 
 def model_name(model: str) -> str:
@@ -74,6 +77,7 @@ def chance_level(metric: str, class_counts: list[int]) -> float | None:
         return None
     levels: dict[str, float] = {
         "auroc": 0.5,
+        "c_index": 0.5,
         "auprc": class_counts[-1] / total,
         "accuracy": max(class_counts) / total,
         "balanced_accuracy": 1.0 / occurring,
@@ -84,6 +88,7 @@ def chance_level(metric: str, class_counts: list[int]) -> float | None:
 
 CHANCE_TEXT = {
     "auroc": "guessing",
+    "c_index": "guessing",
     "auprc": "share of positives",
     "accuracy": "always the commonest class",
     "balanced_accuracy": "guessing",

@@ -196,7 +196,7 @@ class Fit:
         return torch.sum(losses * own.weight) / everyone * self.share.world
 
     def _target(self, rows: Indices) -> Target:
-        time = getattr(self.task.samples, "time", None)
+        time = self.task.samples.time
         return Target(
             self.label[rows].to(self.device),
             self.weight[self.label[rows]].to(self.device),

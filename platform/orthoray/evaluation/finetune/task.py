@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray.data.splits import make_splits
+from orthoray.errors import InputError
+from orthoray.evaluation.cox import Cohort, partial_likelihood
 from orthoray.evaluation.finetune.settings import Objective
 from orthoray.evaluation.metrics import compute
 from orthoray.evaluation.protocol import Indices, Samples, assert_disjoint
@@ -60,11 +62,23 @@ def parts_of(samples: Samples, train: Indices, test: Indices, holdout: float, se
 def inner_score(task: Task, rows: Indices, scores: Scores, objective: Objective) -> float:
     """What a fit is chosen by, larger is better: minus the log-loss, or the headline metric.
 
-    NaN where the rows hold one class only and the headline is asked for.
+    NaN where the rows hold one class only (or no pair of times to compare) and the headline is asked for. The log-loss
+    of times to an event is the partial likelihood per event.
     """
     label = task.samples.label[rows]
+    if task.samples.time is not None:
+        return _score_of_times(task.headline, label, scores, task.samples.time[rows], objective)
     if objective == "log_loss":
         return float(np.log(np.maximum(scores[np.arange(len(rows)), label], LEAST)).mean())
     if len(np.unique(label)) < 2:
         return float("nan")
     return compute([task.headline], label, scores)[task.headline]
+
+
+def _score_of_times(headline: str, event: Indices, scores: Scores, days: Scores, objective: Objective) -> float:
+    if objective == "log_loss":
+        return partial_likelihood(scores[:, 0], Cohort.of(days, event))[0] / max(1, int(event.sum()))
+    try:
+        return compute([headline], event, scores, days)[headline]
+    except InputError:
+        return float("nan")

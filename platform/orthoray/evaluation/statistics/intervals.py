@@ -21,7 +21,7 @@ from orthoray.evaluation.statistics.resampling import (
     on_all,
     sample_of,
 )
-from orthoray.evaluation.statistics.weighted import WEIGHTED, Evaluate
+from orthoray.evaluation.statistics.weighted import WEIGHTED, Evaluate, is_weighted
 
 Method = Literal["percentile", "bca"]
 
@@ -292,9 +292,10 @@ def _options(resamples: int, level: float, method: str, metric: Metric | str) ->
         raise StatisticInputError(
             f"method '{method}' is not known; choose 'percentile' or 'bca'.{nearest(method, ('percentile', 'bca'))}"
         )
-    if not callable(metric) and metric not in WEIGHTED:
+    if not callable(metric) and not is_weighted(metric):
         raise StatisticInputError(
-            f"metric {metric!r} is not known; give {', '.join(WEIGHTED)} or a function (labels, scores) → value."
+            f"metric {metric!r} is not known; give {', '.join(WEIGHTED)}, c_index, auroc_at_<k>y, or a function "
+            "(labels, scores) → value."
         )
 
 

@@ -14,23 +14,26 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray.evaluation.statistics.checks import Floats, Ints, StatisticInputError, binary, classes
+from orthoray.evaluation.statistics.survival import is_survival, survival_metric
 
 Evaluate = Callable[[Ints], Floats]
 """(C, P) how often each of P patients was drawn → (C,) values, NaN where undefined."""
 
 
 def weighted(name: str, labels: npt.NDArray[Any], scores: Floats, codes: Ints) -> Evaluate:
-    """A function that computes the metric ``name`` (one of `WEIGHTED`) on many draws; undefined if one class is drawn.
+    """A function that computes the metric ``name`` (see `is_weighted`) on many draws; undefined if one class is drawn.
 
     Args:
         name: of the metric.
         labels: (N,) whole numbers from 0.
-        scores: (N, K) of the classes; (N,) or (N, 2) for metrics of ranks.
+        scores: (N, K) of the classes; (N,) or (N, 2) for metrics of ranks; risk and time for those of survival.
         codes: (N,) the patient 0..P-1 of each sample.
 
     Raises:
         ValueError: scores of another shape, or labels that do not fit them.
     """
+    if is_survival(name):
+        return survival_metric(name, labels, scores, codes)
     if name == "auroc_ovr":
         return _one_against_rest(labels, scores, codes)
     if name in RANKS or name == "brier":
@@ -200,3 +203,8 @@ CONFUSIONS: dict[str, Callable[[Floats], Floats]] = {
 }
 WEIGHTED = (*RANKS, *CONFUSIONS, "auroc_ovr", "brier")
 """Names of the metrics that are fast on many draws."""
+
+
+def is_weighted(name: object) -> bool:
+    """One of `WEIGHTED`, or a metric of survival."""
+    return isinstance(name, str) and (name in WEIGHTED or is_survival(name))
