@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from tests.evaluation.conftest import build_samples
 
 from orthoray.config import parse_config
+from orthoray.data.splits import make_splits
 from orthoray.errors import InputError
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.macro import macro_draws, macro_lines, macro_table
@@ -34,7 +35,7 @@ def test_every_part_has_the_rows_of_one_split(seed):
     for name, rate in (("a", 0.5), ("b", 0.3), ("c", 0.25)):
         whole = build_samples((rng.random(n) < rate).astype(int), patients)
         parts[name] = some_of(whole, np.flatnonzero(rng.random(n) < 0.8))
-    splits, masked = shared_splits(parts, 4, [0, 1])
+    splits, masked = shared_splits(parts, 4, [0, 1], lambda frame, seed: make_splits(frame, 4, seed))
     everybody = set().union(*(set(samples.sample_id) for samples in parts.values()))
     for number in (0, 1):
         fold_of_sample, fold_of_patient = {}, {}
@@ -52,7 +53,7 @@ def test_folds_are_stratified_by_the_rarest_positive_part():
     rare = np.zeros(80, int)
     rare[:10] = 1
     parts = {"common": build_samples(common, np.arange(80)), "rare": build_samples(rare, np.arange(80))}
-    splits, _ = shared_splits(parts, 5, [0])
+    splits, _ = shared_splits(parts, 5, [0], lambda frame, seed: make_splits(frame, 5, seed))
     label = dict(zip(parts["rare"].sample_id, rare, strict=True))
     counts = splits["rare"][0].groupby("fold")["sample_id"].apply(lambda ids: sum(label[one] for one in ids))
     assert list(counts) == [2] * 5

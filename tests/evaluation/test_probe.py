@@ -99,7 +99,7 @@ def test_an_inner_fold_learns_from_its_fit_rows_only(planted):
     wild[0] = 1e6
     fold = Problem(0, np.arange(40, 120), np.arange(40))
     clean, dirty = (Walk(x, samples.label, [fold], 2, ProbeConfig()) for x in (features, wild))
-    (_, calm), (_, moved) = clean.step(0.1, {0})[0], dirty.step(0.1, {0})[0]
+    (_, calm, _), (_, moved, _) = clean.step(0.1, {0})[0], dirty.step(0.1, {0})[0]
     assert calm != moved
     for ours, theirs in zip(clean.found, dirty.found, strict=True):
         assert torch.equal(ours, theirs)

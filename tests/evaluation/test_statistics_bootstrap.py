@@ -20,6 +20,7 @@ from orthoray.evaluation.statistics import (
     cross_validation_inflation,
     difference_of,
     interval_of,
+    resampling_inflation,
 )
 from orthoray.evaluation.statistics.resampling import draws, evaluator, left_out, sample_of
 
@@ -113,6 +114,14 @@ def test_differences_of_draws_are_those_of_both_models_together():
     assert interval_of(a) == cluster_bootstrap("auroc", labels, scores, patients, resamples=200)
     for folds, factor in ((1, 1.0), (2, 3.0), (5, 2.25), (10, 1 + 10 / 9)):
         assert cross_validation_inflation(folds) == pytest.approx(factor)
+        if folds > 1:  # 60 patients
+            for repeats in (1, 4):
+                several = resampling_inflation(folds * repeats, 60 - 60 / folds, 60 / folds)
+                assert several == pytest.approx(factor)
+    assert resampling_inflation(1, 80, 20) == pytest.approx(1.25)
+    assert resampling_inflation(3, 80, 20) == pytest.approx(1.75)
+    with pytest.raises(ValueError, match="must be above 0"):
+        resampling_inflation(1, 0, 20)
     plain, wide = difference_of(a, b), difference_of(a, b, inflation=4.0)
     assert wide.high - wide.difference == pytest.approx(2 * (plain.high - plain.difference))
     assert (wide.se, wide.difference) == pytest.approx((2 * plain.se, plain.difference))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -103,9 +104,14 @@ def _identified(rows: pd.DataFrame, ids: Pseudonyms) -> pd.DataFrame:
 
 
 def _days(rows: pd.DataFrame) -> pd.DataFrame:
-    """Days since the patient's first study, where neither table nor header is silent; dates are dropped."""
+    """Days since the patient's first study, where neither table nor header is silent, and the header's year.
+
+    Dates are dropped; a year alone may stay (45 CFR 164.514(b)(2)(i)(C)).
+    """
     first = rows.groupby("patient_id")["day"].transform("min")
-    return rows.assign(days_from_baseline=rows["days"].fillna(rows["day"] - first)).drop(columns=["day", "days"])
+    year = rows["day"].map(lambda day: np.nan if np.isnan(day) else float(date.fromordinal(int(day)).year))
+    days = rows["days"].fillna(rows["day"] - first)
+    return rows.assign(days_from_baseline=days, study_year=year.astype(float)).drop(columns=["day", "days"])
 
 
 def _refuse(rows: pd.DataFrame, mask: pd.Series, reason: str, detail: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from orthoray.imaging.acquisition import Acquisition
 from orthoray.imaging.lettering import READ
 from orthoray.imaging.quality import MEASURES
 
-VERSION = 2
+VERSION = 3
 """Version of the layout; part of every dataset_id."""
 
 COPIED = ["image_id", "patient_id", "study_id", "series_id", "site", "modality", "body_part", "laterality", "view"]
@@ -69,6 +69,7 @@ INDEX = pa.schema(
         ("spacing_source", pa.string()),
         ("geometry", pa.string()),
         ("acquisition", ACQUISITION),
+        ("study_year", pa.int32()),
     ]
 )
 """Every column but pixels. ``polarity`` of films as in `orthoray.imaging.polarity`; ``slice_spacing_mm`` and

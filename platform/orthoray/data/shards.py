@@ -205,12 +205,12 @@ def _numbers(row: Row, made: Made) -> Row:
     """Numbers of a row as columns of the dataset; NaN becomes null."""
     numbers = {name: row[name] for name in NUMBERS}
     numbers |= {f"{way}_spacing_mm": row[f"{way}_spacing_mm"] * made.scale for way in ("row", "col")}
-    days = row["days_from_baseline"]
+    whole = ("days_from_baseline", "study_year")
     numbers |= {name: made.fields[name] for name in LIMITS}
     return {
         "scale": made.scale,
         **{name: _or_null(value) for name, value in numbers.items()},
-        "days_from_baseline": None if math.isnan(days) else int(days),
+        **{name: None if math.isnan(row[name]) else int(row[name]) for name in whole},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,12 @@ from orthoray.errors import InputError, RunError
 
 COLUMNS = ["sample_id", "patient_id", "fold", "role"]
 HASH_KEY = b"orthoray.sha256"
+
+TRAINING = -1
+"""``fold`` of samples that no fold tests: they are there to train (role "train")."""
+
+UNUSED = -2
+"""``fold`` of samples that neither train nor are tested, because of who their patient is (role "unused")."""
 
 
 def make_splits(labels: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:
@@ -45,6 +52,71 @@ def make_splits(labels: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:
     return split
 
 
+def hold_out(labels: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """One draw of about ``share`` of the samples to test (fold 0); all others train. Several seeds repeat it.
+
+    Raises:
+        InputError: see `make_splits`, of whose ``round(1 / share)`` folds this is the first.
+    """
+    split = make_splits(labels, max(2, round(1.0 / share)), seed)
+    tested = split["fold"] == 0
+    return split.assign(fold=np.where(tested, 0, TRAINING), role=np.where(tested, "outer", "train"))
+
+
+def leave_one_out(labels: pd.DataFrame, group: Mapping[str, str]) -> pd.DataFrame:
+    """Test each group (a site, for example) by what was learnt from all others.
+
+    Args:
+        labels: as for `make_splits`.
+        group: sample → its group; a sample that is not in it, and every sample of a patient of several groups, is
+            unused, since the patient would be on both sides.
+
+    Returns:
+        As `make_splits`; folds are the groups in the order of their names.
+
+    Raises:
+        InputError: fewer than two groups.
+    """
+    ordered = labels.sort_values("sample_id", ignore_index=True)[["sample_id", "patient_id"]]
+    own = ordered["sample_id"].map(dict(group))
+    several = own.groupby(ordered["patient_id"]).transform("nunique") > 1
+    known = own.where(~several)
+    names = sorted(known.dropna().unique())
+    if len(names) < 2:
+        raise InputError(f"there are {len(names)} groups to leave out one by one ({', '.join(names)}); two are needed.")
+    fold = known.map({name: at for at, name in enumerate(names)}).fillna(UNUSED).astype(np.int64)
+    split = ordered.assign(fold=fold, role=np.where(fold == UNUSED, "unused", "outer"))
+    check_disjoint(split)
+    return split
+
+
+def by_time(labels: pd.DataFrame, when: Mapping[str, float], since: float) -> pd.DataFrame:
+    """Learn from samples before ``since``, test those from then on (fold 0).
+
+    A patient who was seen before stays on that side: later samples of them are unused, as are samples without a time.
+
+    Raises:
+        InputError: one of both sides is empty.
+    """
+    ordered = labels.sort_values("sample_id", ignore_index=True)[["sample_id", "patient_id"]]
+    time = ordered["sample_id"].map(dict(when)).astype(float)
+    early = time < since
+    known_before = early.groupby(ordered["patient_id"]).transform("any")
+    fold = np.where(early, TRAINING, np.where((time >= since) & ~known_before, 0, UNUSED))
+    for name, number in (("before", TRAINING), ("from then on", 0)):
+        if not (fold == number).any():
+            raise InputError(f"no sample {name} (since: {since:g}; times go from {time.min():g} to {time.max():g}).")
+    roles = {TRAINING: "train", 0: "outer", UNUSED: "unused"}
+    split = ordered.assign(fold=fold, role=[roles[int(number)] for number in fold])
+    check_disjoint(split)
+    return split
+
+
+def outer_folds(split: pd.DataFrame) -> list[int]:
+    """Numbers of the folds that are tested."""
+    return sorted(int(fold) for fold in split["fold"].unique() if fold >= 0)
+
+
 def inner_split(labels: pd.DataFrame, holdout: float, seed: int) -> pd.DataFrame:
     """Hold out about ``holdout`` of the samples for inner validation.
 
@@ -56,8 +128,8 @@ def inner_split(labels: pd.DataFrame, holdout: float, seed: int) -> pd.DataFrame
 
 
 def check_disjoint(split: pd.DataFrame) -> None:
-    """RunError if a patient is in two folds or a sample is listed twice."""
-    folds = split.groupby("patient_id")["fold"].nunique()
+    """RunError if a patient is in two folds (unused samples aside) or a sample is listed twice."""
+    folds = split[split["fold"] != UNUSED].groupby("patient_id")["fold"].nunique()
     shared = int((folds > 1).sum())
     if shared or split["sample_id"].duplicated().any():
         raise RunError(

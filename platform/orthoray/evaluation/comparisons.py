@@ -22,7 +22,6 @@ from orthoray.evaluation.statistics import (
     BootstrapInterval,
     Draws,
     bootstrap_draws,
-    cross_validation_inflation,
     detectable_difference,
     difference_of,
     fdr,
@@ -30,6 +29,7 @@ from orthoray.evaluation.statistics import (
     interval_of,
     nadeau_bengio_test,
     paper_test,
+    resampling_inflation,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +93,7 @@ def compare(
 
     Returns:
         One row per (task, protocol, fraction, baseline): ``metric, candidate, value, baseline_value, difference``;
-        ``low, high, p`` (cluster bootstrap with `cross_validation_inflation`), ``undefined`` draws, ``p_holm, p_fdr``;
+        ``low, high, p`` (cluster bootstrap with `resampling_inflation`), ``undefined`` draws, ``p_holm, p_fdr``;
         ``folds, fold_low, fold_high, fold_p`` (Nadeau and Bengio), ``paper_p`` (two-sided t-test of unpaired folds) and
         ``detectable`` (true difference that Nadeau and Bengio's test would have found with probability 0.8), NaN with
         fewer than two folds.
@@ -124,7 +124,7 @@ def _tested(
         "value": ours.value,
         "baseline_value": theirs.value,
         "difference": ours.value - theirs.value,
-        **_bootstrapped(ours, theirs, int(a.index.get_level_values("fold").nunique())),
+        **_bootstrapped(ours, theirs, _inflation(a)),
         "folds": len(a),
     }
     train, test = float(a["n_train_patients"].mean()), float(a["n_patients"].mean())
@@ -142,9 +142,15 @@ def _tested(
     }
 
 
-def _bootstrapped(ours: Draws, theirs: Draws, folds: int) -> dict[str, Any]:
+def _inflation(folds: pd.DataFrame) -> float:
+    """What patients who train several fits add to the variance, by the mean sizes of test and whole training parts."""
+    pool, test = float(folds["n_pool_patients"].mean()), float(folds["n_patients"].mean())
+    return 1.0 if np.isnan(pool) else resampling_inflation(len(folds), pool, test)
+
+
+def _bootstrapped(ours: Draws, theirs: Draws, inflation: float) -> dict[str, Any]:
     try:
-        found = difference_of(ours, theirs, inflation=cross_validation_inflation(folds))
+        found = difference_of(ours, theirs, inflation=inflation)
     except ValueError:  # hardly a draw in which every fold has two classes
         nothing = float("nan")
         return {"low": nothing, "high": nothing, "p": nothing, "undefined": _undefined(ours.values - theirs.values)}
@@ -160,8 +166,10 @@ def _folds(results: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
     chosen = results[results["fold"] != POOLED]
     for column in (*ROW, "metric"):
         chosen = chosen[chosen[column] == where[column]]
-    patients = [float(json.loads(text).get("n_train_patients", "nan")) for text in chosen["params"]]
-    return chosen.assign(n_train_patients=patients).set_index(["seed", "fold"])
+    params = [json.loads(text) for text in chosen["params"]]
+    trained = np.array([float(one.get("n_train_patients", "nan")) for one in params])
+    pool = [float(one.get("n_pool_patients", n / where["fraction"])) for one, n in zip(params, trained, strict=True)]
+    return chosen.assign(n_train_patients=trained, n_pool_patients=pool).set_index(["seed", "fold"])
 
 
 def comparison_lines(table: pd.DataFrame) -> list[str]:

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 
 from orthoray import storage
+from orthoray.evaluation.calibrated import calibration_lines, trust
 from orthoray.evaluation.comparisons import compare, comparison_lines, draw_all, intervals
+from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.curves import curve_lines, learning_curves
 from orthoray.evaluation.efficiency import efficiency_lines, labels_needed
 from orthoray.evaluation.macro import macro_lines, macro_table
+from orthoray.evaluation.subgroups import subgroup_lines, subgroup_table
 from orthoray.evaluation.tasks import TaskCard
+
+MOST = 500
+"""Draws of patients for a subgroup."""
 
 
 class Conclusions(NamedTuple):
     """Intervals of all values, tests of the candidate against all others, and the labels with which it matches them.
 
-    ``macro``: means over the parts of tasks of several labels.
+    ``curves``: power laws over the shares of labelled patients. ``calibration, reliability, decisions``: see
+    `calibrated.Trust`. ``subgroups``: of the candidate. ``macro``: means over the parts of tasks of several labels.
     """
 
     intervals: pd.DataFrame
     comparisons: pd.DataFrame
     efficiency: pd.DataFrame
+    curves: pd.DataFrame
+    calibration: pd.DataFrame
+    reliability: pd.DataFrame
+    decisions: pd.DataFrame
+    subgroups: pd.DataFrame
     macro: pd.DataFrame
 
     def write(self, out: str) -> None:
@@ -33,22 +46,36 @@ class Conclusions(NamedTuple):
                 written = pa.Table.from_pandas(table, preserve_index=False)
                 storage.write_table(written, storage.join(out, f"{name}.parquet"))
 
-    def told(self, least: float) -> list[tuple[str, list[str]]]:
+    def told(self, least: float, candidate: str) -> list[tuple[str, list[str]]]:
         """Headings and lines of plain text; ``least``: the smallest share of the training patients."""
-        parts = [
+        parts: list[tuple[str, pd.DataFrame, Callable[[pd.DataFrame], list[str]]]] = [
             ("Differences: bootstrap over patients, 95 % interval", self.comparisons, comparison_lines),
             ("Label efficiency: 95 % interval over patients", self.efficiency, lambda t: efficiency_lines(t, least)),
+            ("Learning curves: a power law over the shares", self.curves, lambda t: curve_lines(t, candidate)),
+            ("Calibration: 95 % interval over patients", self.calibration, lambda t: calibration_lines(t, candidate)),
+            ("Subgroups", self.subgroups, subgroup_lines),
             ("Macro AUROC over the parts of several labels: 95 % interval over patients", self.macro, macro_lines),
         ]
         return [(title, tell(table)) for title, table, tell in parts if len(table)]
 
 
 def conclude(
-    results: pd.DataFrame, predictions: pd.DataFrame, cards: Mapping[str, TaskCard], candidate: str, resamples: int
+    results: pd.DataFrame,
+    predictions: pd.DataFrame,
+    cards: Mapping[str, TaskCard],
+    known: Mapping[str, pd.DataFrame],
+    config: StudyConfig,
 ) -> Conclusions:
-    """Compute all of them; see `comparisons` and `efficiency`."""
+    """Compute all of them from a study's two tables; ``known``: task → `subgroups.attributes`."""
     headline = {name: card.headline for name, card in cards.items()}
+    candidate, resamples = config.tested(), config.resamples
     draws = draw_all(predictions, {name: card.metrics for name, card in cards.items()}, resamples)
-    tests = compare(results, draws, headline, candidate)
-    needed = labels_needed(draws, headline, candidate)
-    return Conclusions(intervals(draws), tests, needed, macro_table(predictions, resamples))
+    return Conclusions(
+        intervals(draws),
+        compare(results, draws, headline, candidate),
+        labels_needed(draws, headline, candidate),
+        learning_curves(draws, headline),
+        *trust(results, predictions, cards),
+        subgroup_table(predictions, known, headline, candidate, min(resamples, MOST), config.small_cell),
+        macro_table(predictions, resamples),
+    )

@@ -88,13 +88,42 @@ class LeakConfig(StrictModel):
     on_copies: Literal["refuse", "report"] = "refuse"
 
 
+class SplitConfig(StrictModel):
+    """Who is tested. Patients are never on both sides.
+
+    ``kind``: cv, the study's ``folds``; holdout, the share ``holdout`` drawn anew for each seed (repeated 80/20);
+    leave_one_out, each value of ``column`` (auto: site) in turn; temporal, those whose ``column`` (auto: study_year)
+    is ``since`` or later; card, what a task's card says was printed (five folds, or repeated 80/20).
+    """
+
+    kind: Literal["cv", "holdout", "leave_one_out", "temporal", "card"] = "cv"
+    holdout: float = Field(default=0.2, ge=0.02, le=0.5)
+    column: str = "auto"
+    since: float | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SplitConfig:
+        if (self.kind == "temporal") != (self.since is not None):
+            raise ValueError("`since` is what kind: temporal needs, and no other kind takes it")
+        if self.column != "auto" and self.kind not in ("leave_one_out", "temporal"):
+            raise ValueError(f"`column` is for leave_one_out and temporal, not for {self.kind}")
+        return self
+
+    def decided_by(self) -> str:
+        """The column of the index that decides."""
+        if self.column != "auto":
+            return self.column
+        return "study_year" if self.kind == "temporal" else "site"
+
+
 class StudyConfig(StrictModel):
     """A downstream study: every model on every task under every protocol, fraction, seed and fold.
 
     ``tasks``: auto = all that the datasets have labels for, or names of tasks, aliases or suites (`registry`).
     ``pretrain_run`` is short for the three standard models ``pixels``, ``untrained`` (the run's ``initial/``) and
     ``pretrained`` (its ``checkpoint/``); ``models`` adds to them. ``protocols``: lp, a linear probe; knn, nearest
-    neighbours. ``fractions`` are shares of the training patients. ``candidate`` is the model that is tested against
+    neighbours. ``fractions`` are shares of the training patients, ``shots`` numbers of patients of each class (lp and
+    knn only). ``candidate`` is the model that is tested against
     all others; auto = ``pretrained`` if there is one, else the last checkpoint. ``resamples``: of the bootstrap over
     patients. ``pretraining`` inductive: refuse models that saw evaluated images in pretraining, without labels though.
     """
@@ -105,10 +134,12 @@ class StudyConfig(StrictModel):
     tasks: list[str] | str = "auto"
     pretrain_run: str | None = None
     models: list[ModelSpec] = Field(default=[])
+    split: SplitConfig = SplitConfig()
     folds: int = Field(default=5, ge=2, le=50)
     seeds: list[int] = Field(default=[0], min_length=1)
     protocols: list[Protocol] = Field(default=["lp"], min_length=1)
     fractions: list[Annotated[float, Field(gt=0.0, le=1.0)]] = Field(default=[1.0], min_length=1)
+    shots: list[Annotated[int, Field(ge=1)]] = Field(default=[])
     aggregate: Aggregation = "mean"
     features: FeatureConfig = FeatureConfig()
     probe: ProbeConfig = ProbeConfig()
@@ -118,6 +149,7 @@ class StudyConfig(StrictModel):
     trials: Annotated[int, Field(ge=1)] | Auto = "auto"
     candidate: str = "auto"
     resamples: int = Field(default=2000, ge=100, le=100_000)
+    small_cell: int = Field(default=10, ge=1)
     pretraining: Literal["transductive", "inductive"] = "transductive"
     leaks: LeakConfig = LeakConfig()
 
@@ -125,7 +157,7 @@ class StudyConfig(StrictModel):
     def _consistent(self) -> StudyConfig:
         if not self.pretrain_run and not self.models:
             raise ValueError("give `pretrain_run: URI` (three standard models) or a list of `models`")
-        for key in ("datasets", "seeds", "protocols", "fractions"):
+        for key in ("datasets", "seeds", "protocols", "fractions", "shots"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} names something twice: {values}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from orthoray.evaluation.config import ProbeConfig, StudyConfig
 from orthoray.evaluation.preflight import Plan, PlannedTask
+from orthoray.evaluation.schemes import scheme_text
 from orthoray.evaluation.times import not_applicable
 
 
@@ -69,6 +70,8 @@ def _protocol(config: StudyConfig) -> dict[str, Any]:
     return {
         "protocols": config.protocols,
         "folds": config.folds,
+        "split": config.split.model_dump(mode="json"),
+        "test_data": scheme_text(config),
         "seeds": config.seeds,
         "fractions": config.fractions,
         "grouping": "patient",

@@ -17,6 +17,7 @@ from orthoray.evaluation.preflight import Plan
 from orthoray.evaluation.probe import Part, fit_probes
 from orthoray.evaluation.protocol import Samples, fold_rows, inner_folds, training_subset
 from orthoray.evaluation.rows import Row, finished, read_part
+from orthoray.evaluation.shots import shot_protocols, shots_of
 from orthoray.features.encoders import EncoderSpec
 from orthoray.features.store import META
 from orthoray.progress import clock
@@ -49,10 +50,12 @@ def dry_run(config: StudyConfig, plan: Plan, rows: Sequence[Row], price_per_hour
         f"({len(done)} done, {len(failed - done)} failed before)"
     ]
     total = _features(config, plan, out, lines)
-    for protocol in config.protocols:
+    for protocol in [*config.protocols, *shot_protocols(config)]:
         mine = [row for row in rows if row.protocol == protocol]
         left = [row for row in mine if row not in done]
-        found = _measured(out, [row for row in mine if row in done]) or _timed(config, plan, protocol, left)
+        found = _measured(out, [row for row in mine if row in done]) or _timed(
+            config, plan, shots_of(protocol)[0], left
+        )
         total += found.seconds
         lines.append(
             f"{protocol}: {len(left)} of {len(mine)} rows left, {clock(found.seconds)} of one processor "

@@ -13,7 +13,7 @@ from orthoray.evaluation.config import KnnConfig, ProbeConfig
 from orthoray.evaluation.cox_probe import fit_cox_probe
 from orthoray.evaluation.knn import knn_scores
 from orthoray.evaluation.probe import Part, fit_probes
-from orthoray.evaluation.protocol import Indices, Samples, inner_folds
+from orthoray.evaluation.protocol import Indices, Samples, inner_folds, most_shots
 
 Matrix = npt.NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def fit_folds(
     """
     if protocol == "knn":
         return [_neighbours(features, samples, fold, n_classes, options.knn) for fold in folds]
-    parts = [Part(fold.train, inner_folds(samples, fold.train, options.probe, seed)) for fold in folds]
+    parts = [Part(fold.train, _inner(samples, fold.train, options.probe, seed)) for fold in folds]
     if samples.time is not None:
         data = (features, samples.label, samples.time)
         models = [fit_cox_probe(*data, part, options.probe, options.components) for part in parts]
@@ -69,6 +69,11 @@ def fit_folds(
         ]
     probes = fit_probes(features, samples.label, parts, n_classes, options.probe, options.components)
     return [Fitted(probe.predict(features[fold.test]), probe.facts) for probe, fold in zip(probes, folds, strict=True)]
+
+
+def _inner(samples: Samples, train: Indices, config: ProbeConfig, seed: int) -> list[tuple[Indices, Indices]]:
+    """Inner folds; none where a class has a single patient, as with one shot: the probe then takes `FEW_C`."""
+    return inner_folds(samples, train, config, seed) if most_shots(samples, train) > 1 else []
 
 
 def _neighbours(features: Matrix, samples: Samples, fold: Fold, n_classes: int, config: KnnConfig) -> Fitted:

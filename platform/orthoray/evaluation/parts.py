@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from orthoray.data.splits import make_splits
 from orthoray.errors import InputError
 from orthoray.evaluation.protocol import Samples
 from orthoray.evaluation.tasks import TaskCard, load_task
@@ -41,17 +40,21 @@ def part_cards(card: TaskCard) -> dict[str, TaskCard]:
 
 
 def shared_splits(
-    parts: Mapping[str, Samples], folds: int, seeds: Sequence[int]
+    parts: Mapping[str, Samples],
+    folds: int,
+    seeds: Sequence[int],
+    make: Callable[[pd.DataFrame, int], pd.DataFrame],
 ) -> tuple[dict[str, dict[int, pd.DataFrame]], dict[str, int]]:
     """One split of all samples for each seed, of which every part has the rows that it has labels for.
 
-    Samples are stratified by the rarest part that is positive. Strata with fewer patients than folds join the largest.
+    Samples are stratified by the rarest part that is positive. Strata with fewer patients than ``folds`` join the
+    largest. ``make`` splits them, for a seed.
 
     Returns:
         Part → seed → split, and part → samples of the others that it has no label for.
 
     Raises:
-        InputError: see `make_splits`.
+        InputError: see ``make``.
     """
     table = pd.concat([samples.frame().assign(part=name) for name, samples in parts.items()], ignore_index=True)
     everybody = table.drop_duplicates("sample_id")[["sample_id", "patient_id"]].set_index("sample_id")
@@ -62,7 +65,7 @@ def shared_splits(
     patients = everybody.groupby("label")["patient_id"].nunique()
     small = list(patients.index[patients < folds])
     everybody["label"] = everybody["label"].where(~everybody["label"].isin(small), patients.idxmax())
-    whole = {seed: make_splits(everybody.reset_index(), folds, seed) for seed in seeds}
+    whole = {seed: make(everybody.reset_index(), seed) for seed in seeds}
     splits = {name: {seed: _rows(split, samples) for seed, split in whole.items()} for name, samples in parts.items()}
     return splits, {name: len(everybody) - len(samples.label) for name, samples in parts.items()}
 

@@ -11,12 +11,13 @@ import pandas as pd
 
 from orthoray import storage
 from orthoray.data.dataset import Dataset
-from orthoray.data.splits import check_disjoint, make_splits
+from orthoray.data.splits import check_disjoint, outer_folds
 from orthoray.errors import InputError, RunError, nearest
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.parts import part_cards, part_name, shared_splits
-from orthoray.evaluation.protocol import Samples
+from orthoray.evaluation.protocol import Samples, fold_rows
 from orthoray.evaluation.registry import wanted_tasks
+from orthoray.evaluation.schemes import Scheme, scheme_of
 from orthoray.evaluation.tasks import TaskCard, load_task
 from orthoray.evaluation.times import check_times, label_columns, not_applicable, times_of
 from orthoray.features.encoders import EncoderSpec, checkpoint_spec, pixel_spec
@@ -102,8 +103,17 @@ def _plan_task(
     indices: Sequence[pd.DataFrame],
 ) -> PlannedTask:
     card, samples = _plan_samples(name, present, config, datasets, indices)
-    splits = {seed: make_splits(samples.frame(), config.folds, seed) for seed in config.seeds}
-    return _checked(card, samples, splits, config.folds)
+    scheme = scheme_of(config, card, [samples], indices)
+    check_foldable(card, samples, scheme.patients_per_class)
+    splits = {seed: _made(card, scheme, samples.frame(), seed) for seed in config.seeds}
+    return _checked(card, samples, splits)
+
+
+def _made(card: TaskCard, scheme: Scheme, labels: pd.DataFrame, seed: int) -> pd.DataFrame:
+    try:
+        return scheme.make(labels, seed)
+    except InputError as error:
+        raise InputError(f"Task '{card.task}': {error}") from None
 
 
 def _plan_parts(
@@ -124,11 +134,15 @@ def _plan_parts(
     if len(known) < 2:
         reasons = "; ".join(skipped.values())
         raise InputError(f"Task '{group.task}': {len(known)} of its parts can be evaluated, two are needed. {reasons}")
-    splits, masked = shared_splits({name: samples for name, (_, samples) in known.items()}, config.folds, config.seeds)
+    parts = {name: samples for name, (_, samples) in known.items()}
+    scheme = scheme_of(config, group, list(parts.values()), indices)
+    for card, samples in known.values():
+        check_foldable(card, samples, scheme.patients_per_class)
+    splits, masked = shared_splits(parts, scheme.patients_per_class, config.seeds, scheme.make)
     tasks: dict[str, PlannedTask] = {}
     for name, (card, samples) in known.items():
         try:
-            planned = _checked(card, samples, splits[name], config.folds)
+            planned = _checked(card, samples, splits[name])
             tasks[part_name(group.task, name)] = replace(planned, masked=masked[name])
         except InputError as error:
             skipped[part_name(group.task, name)] = str(error)
@@ -156,16 +170,14 @@ def _plan_samples(
     unfit = not_applicable(card, config)
     if len(unfit) == len(config.protocols):
         raise InputError(f"Task '{name}': {'; '.join(f'{which}: {why}' for which, why in unfit.items())}. Add lp.")
-    samples = gather_samples(card, datasets, indices)
-    check_foldable(card, samples, config.folds)
-    return card, samples
+    return card, gather_samples(card, datasets, indices)
 
 
-def _checked(card: TaskCard, samples: Samples, splits: dict[int, pd.DataFrame], folds: int) -> PlannedTask:
+def _checked(card: TaskCard, samples: Samples, splits: dict[int, pd.DataFrame]) -> PlannedTask:
     """The task, if every fold of every split can be fitted and scored."""
     for seed, split in splits.items():
         check_disjoint(split)
-        _check_folds(card, samples, split, folds, seed)
+        _check_folds(card, samples, split, seed)
         check_times(card, samples, split, seed)
     return PlannedTask(card, samples, splits)
 
@@ -250,14 +262,13 @@ def check_foldable(card: TaskCard, samples: Samples, folds: int) -> None:
         )
 
 
-def _check_folds(card: TaskCard, samples: Samples, split: pd.DataFrame, folds: int, seed: int) -> None:
+def _check_folds(card: TaskCard, samples: Samples, split: pd.DataFrame, seed: int) -> None:
     """InputError if a fold could not be fitted (a class missing from training) or scored (one class in the test)."""
-    label = split["sample_id"].map(dict(zip(samples.sample_id, samples.label, strict=True)))
-    everything = set(label)
-    if sorted(split["fold"].unique()) != list(range(folds)) or len(split) != len(samples.label):
-        raise RunError(f"Task '{card.task}': the split of seed {seed} does not cover {folds} folds and all samples.")
-    for fold in range(folds):
-        train, test = set(label[split["fold"] != fold]), set(label[split["fold"] == fold])
+    everything = set(samples.label)
+    if len(split) != len(samples.label) or not outer_folds(split):
+        raise RunError(f"Task '{card.task}': the split of seed {seed} does not cover all samples.")
+    for fold in outer_folds(split):
+        train, test = (set(samples.label[rows]) for rows in fold_rows(samples, split, fold))
         if train != everything or len(test) < 2:
             lacking = [card.classes[k] for k in sorted(everything - train)] or ["a second class"]
             side = "training" if train != everything else "test"

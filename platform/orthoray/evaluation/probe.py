@@ -19,14 +19,22 @@ from orthoray.errors import RunError
 from orthoray.evaluation.config import ProbeConfig
 from orthoray.evaluation.logistic import Solution, solve
 from orthoray.evaluation.metrics import balanced_accuracy
+from orthoray.evaluation.temperatures import inner_temperature
 
 Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
 
 
+FEW_C = 1.0
+"""C of a probe that has no inner folds to choose it by; scikit-learn's default."""
+
+
 class Part(NamedTuple):
-    """What one probe may see: rows of the features, and pairs of positions (fit, validate) within those rows."""
+    """What one probe may see: rows of the features, and pairs of positions (fit, validate) within those rows.
+
+    Without pairs there is nothing to choose C by: it is `FEW_C`, or the only one of the grid.
+    """
 
     train: Indices
     inner: Sequence[tuple[Indices, Indices]]
@@ -147,6 +155,8 @@ def _refit(
             "class_weight": config.class_weight,
             "components": None if pca is None else int(pca.n_components),
         }
+        if choice.validated is not None:
+            facts |= inner_temperature(*choice.validated)
         probes.append(Probe(pca, found.only([at]), facts))
     return probes
 
@@ -180,33 +190,41 @@ def _numpy(values: torch.Tensor) -> Matrix:
 
 
 class Choice(NamedTuple):
-    """The best C of a probe, the inner score of each C that it walked, and on how many inner folds."""
+    """The best C of a probe, the inner score of each C that it walked, and on how many inner folds.
+
+    ``validated``: labels and probabilities of the validated rows at that C, each by the fit that did not see it.
+    """
 
     c: float
     scores: dict[float, float]
     folds: int
+    validated: tuple[Labels, Matrix] | None = None
 
 
 def _choose_c(walks: Sequence[Walk], count: int, config: ProbeConfig) -> list[Choice]:
     """Walk the grid from strong to weak regularisation; a probe whose score stays behind its best stops."""
     grid = config.grid()
     folds = [sum(one.owner == at for walk in walks for one in walk.problems) for at in range(count)]
-    choices = [Choice(grid[0], {}, of) for of in folds]
+    choices = [Choice(grid[0] if of or len(grid) == 1 else FEW_C, {}, of) for of in folds]
     if len(grid) == 1:
         return choices
     misses = [0] * count
     for c in grid:
-        going = {at for at in range(count) if misses[at] < config.patience}
+        going = {at for at in range(count) if folds[at] and misses[at] < config.patience}
         scores, sizes = np.zeros(count), np.zeros(count)
+        told: dict[int, list[tuple[Labels, Matrix]]] = {at: [] for at in going}
         for walk in walks:
-            for problem, score in walk.step(c, going):
+            for problem, score, found in walk.step(c, going):
                 scores[problem.owner] += score * len(problem.validate)
                 sizes[problem.owner] += len(problem.validate)
+                told[problem.owner].append((walk.labels[problem.validate], found))
         for at in going:
             walked = choices[at].scores
             walked[c] = float(scores[at] / sizes[at])
             if c == grid[0] or walked[c] > walked[choices[at].c]:
-                choices[at], misses[at] = choices[at]._replace(c=c), 0
+                truth, own = zip(*told[at], strict=True)
+                validated = (np.concatenate(truth), np.concatenate(own))
+                choices[at], misses[at] = choices[at]._replace(c=c, validated=validated), 0
             else:
                 misses[at] += 1
     return choices
@@ -232,8 +250,8 @@ class Walk:
         self.weights = np.stack(weights) if weights else np.zeros((0, len(labels)))
         self.found: Solution | None = None
 
-    def step(self, c: float, owners: set[int]) -> list[tuple[Problem, float]]:
-        """Fit the problems of ``owners`` for ``c``, and score each on its rows of validation (larger is better)."""
+    def step(self, c: float, owners: set[int]) -> list[tuple[Problem, float, Matrix]]:
+        """Fit the problems of ``owners`` for ``c``; of each its score on its rows of validation and their (n, K)."""
         kept = [at for at, problem in enumerate(self.problems) if problem.owner in owners]
         if len(kept) < len(self.problems):
             self.problems, self.weights = [self.problems[at] for at in kept], self.weights[kept]
@@ -243,7 +261,8 @@ class Walk:
         data, strengths = (self.features, self.labels, self.weights), np.full(len(kept), c)
         self.found = _solve(*data, strengths, self.n_classes, self.config, self.found)
         scores = _numpy(self.found.probabilities(torch.from_numpy(self.features)))
-        return [(one, self._score(one, scores[at, one.validate])) for at, one in enumerate(self.problems)]
+        own = [scores[at, one.validate] for at, one in enumerate(self.problems)]
+        return [(one, self._score(one, found), found) for one, found in zip(self.problems, own, strict=True)]
 
     def _score(self, problem: Problem, scores: Matrix) -> float:
         truth = self.labels[problem.validate]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from orthoray.data.splits import inner_split, make_splits
+from orthoray.data.splits import UNUSED, inner_split, make_splits
 from orthoray.errors import RunError
 from orthoray.evaluation.config import ProbeConfig
 
@@ -66,7 +66,7 @@ def fold_rows(samples: Samples, splits: pd.DataFrame, fold: int) -> tuple[Indice
             "Labels changed after the split was made: choose another `out`."
         )
     folds = np.array([assigned[sample] for sample in samples.sample_id])
-    return np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+    return np.flatnonzero((folds != fold) & (folds != UNUSED)), np.flatnonzero(folds == fold)
 
 
 def assert_disjoint(patient_id: npt.NDArray[np.object_], *parts: Indices) -> None:
@@ -91,13 +91,42 @@ def training_subset(samples: Samples, train: Indices, fraction: float, seed: int
     """
     if fraction >= 1.0:
         return train
+    kept = [patients[: int(np.ceil(fraction * len(patients)))] for patients in _drawn(samples, train, seed)]
+    return _of_patients(samples, train, kept)
+
+
+def few_shots(samples: Samples, train: Indices, shots: int, seed: int) -> Indices:
+    """The samples of ``shots`` training patients of each class (of the largest label that a patient has); nested.
+
+    Raises:
+        RunError: a class has fewer patients.
+    """
+    drawn = _drawn(samples, train, seed)
+    fewest = min(len(patients) for patients in drawn)
+    if fewest < shots:
+        raise RunError(f"{shots} shots: a class has {fewest} training patients.")
+    return _of_patients(samples, train, [patients[:shots] for patients in drawn])
+
+
+def most_shots(samples: Samples, train: Indices) -> int:
+    """Patients of the class that has the fewest; 0 if some class has none."""
+    largest = samples.frame(train).groupby("patient_id")["label"].max()
+    return 0 if largest.nunique() < len(set(samples.label)) else int(largest.value_counts().min())
+
+
+def _drawn(samples: Samples, train: Indices, seed: int) -> list[npt.NDArray[np.object_]]:
+    """The training patients of each stratum in an order that depends on ``seed`` only."""
     table = samples.frame(train).groupby("patient_id", sort=True)["label"].max()
     rng = np.random.default_rng((seed, 7919))
-    kept: set[str] = set()
+    found = []
     for stratum in sorted(table.unique()):
         patients = np.array(sorted(table.index[table == stratum]), dtype=object)
-        order = rng.permutation(len(patients))
-        kept |= set(patients[order[: int(np.ceil(fraction * len(patients)))]])
+        found.append(patients[rng.permutation(len(patients))])
+    return found
+
+
+def _of_patients(samples: Samples, train: Indices, patients: Sequence[npt.NDArray[np.object_]]) -> Indices:
+    kept = {str(name) for some in patients for name in some}
     return np.array([row for row in train if samples.patient_id[row] in kept], dtype=np.int64)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from orthoray import storage
 from orthoray.config import to_yaml
+from orthoray.data.splits import UNUSED, outer_folds
 from orthoray.errors import InputError, RunError
 from orthoray.evaluation.conclusions import Conclusions, conclude
 from orthoray.evaluation.config import ModelSpec, StudyConfig
@@ -23,7 +24,9 @@ from orthoray.evaluation.lock import StudyLock
 from orthoray.evaluation.preflight import Plan, PlannedTask, plan_study
 from orthoray.evaluation.results import collect
 from orthoray.evaluation.rows import Row, digest, finished, samples_digest, whole_groups
+from orthoray.evaluation.shots import rows_of, shots_of, too_many
 from orthoray.evaluation.splitfiles import check_existing_splits, write_study_splits
+from orthoray.evaluation.subgroups import attributes
 from orthoray.evaluation.summary import summarise, summary_lines, verdict, verdict_lines
 from orthoray.evaluation.times import not_applicable
 from orthoray.evaluation.tracked import log_groups
@@ -101,7 +104,9 @@ def _work(
     _tell_failures(failed, rows, whole)
     results, predictions = collect(config.name, out, whole, cards, tracker.run_id)
     table = summarise(results, {name: card.headline for name, card in cards.items()})
-    conclusions = conclude(results, predictions, cards, config.tested(), config.resamples)
+    indices = [dataset.index() for dataset in plan.datasets]
+    known = {name: attributes(task.samples, indices) for name, task in plan.tasks.items()}
+    conclusions = conclude(results, predictions, cards, known, config)
     conclusions.write(out)
     status = "done" if len(whole) == len(rows) else "partial"
     storage.write_json(storage.join(out, "study.json"), describe(config, plan, status))
@@ -136,7 +141,7 @@ def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
     for name, task in plan.tasks.items():
         data = samples_digest(task.samples)
         splits = {seed: digest(table.sort_values("sample_id").to_dict("list")) for seed, table in task.splits.items()}
-        unfit = not_applicable(task.card, config)
+        unfit, few = not_applicable(task.card, config), too_many(config, task)
         for model in config.all_models():
             spec = plan.specs[model.name]
             keys = [spec.key(dataset_id, config.features.modality) for dataset_id in ids]
@@ -146,13 +151,13 @@ def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
                 "knn": config.knn.model_dump(),
                 "ft": tuning_facts(config, task.card.kind),
             }
+            protocols = [name for name in config.protocols if why_not(name, model) is None and name not in unfit]
             rows += [
-                Row(name, model.name, protocol, fraction, seed, fold, digest(shared, options[protocol], splits[seed]))
-                for protocol in config.protocols
-                if why_not(protocol, model) is None and protocol not in unfit
-                for fraction in config.fractions
+                Row(name, model.name, protocol, fraction, seed, fold, digest(shared, settings, splits[seed]))
+                for protocol, fraction in rows_of(config, protocols, few)
+                for settings in [options[shots_of(protocol)[0]]]
                 for seed in config.seeds
-                for fold in range(config.folds)
+                for fold in outer_folds(task.splits[seed])
             ]
     return rows
 
@@ -207,6 +212,8 @@ def _announce(config: StudyConfig, plan: Plan) -> None:
         say(f"  task {name}: {known}, {task.card.headline}{_masked(task)}")
         for unfit, why in not_applicable(task.card, config).items():
             say(f"  task {name} is not run by {unfit}: {why}")
+        for shots, why in too_many(config, task).items():
+            say(f"  task {name} is not run with {shots} shots: {why}")
     for model, protocol in product(config.all_models(), config.protocols):
         if (reason := why_not(protocol, model)) is not None:
             say(f"  {model.name} is not judged by {protocol}: {reason}")
@@ -215,7 +222,10 @@ def _announce(config: StudyConfig, plan: Plan) -> None:
 
 
 def _masked(task: PlannedTask) -> str:
-    return f"; {task.masked} samples of its other parts have no label for it" if task.masked else ""
+    told = f"; {task.masked} samples of its other parts have no label for it" if task.masked else ""
+    unused = {seed: int((split["fold"] == UNUSED).sum()) for seed, split in task.splits.items()}
+    few = f"; {max(unused.values())} samples unused: their patient would be on both sides, or nothing is known"
+    return told + (few if any(unused.values()) else "")
 
 
 def _tracked(table: pd.DataFrame) -> dict[str, float]:
@@ -232,7 +242,7 @@ def _report(
     if set(STANDARD) <= set(results["model"]):
         for line in verdict_lines(verdict(results)):
             say(f"  {line}")
-    for title, lines in conclusions.told(min(config.fractions)):
+    for title, lines in conclusions.told(min(config.fractions), config.tested()):
         heading(title)
         for line in lines:
             say(f"  {line}")

@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray import storage
+from orthoray.data.splits import outer_folds
 from orthoray.errors import OrthoRayError
 from orthoray.evaluation.config import KnnConfig, ProbeConfig
 from orthoray.evaluation.feature_folders import Folders, image_rows
 from orthoray.evaluation.fits import Fits, Fold, fit_folds
-from orthoray.evaluation.protocol import Samples, assert_disjoint, fold_rows, training_subset
+from orthoray.evaluation.protocol import Samples, assert_disjoint, few_shots, fold_rows, training_subset
 from orthoray.evaluation.rows import Row, finished, write_part
+from orthoray.evaluation.shots import shots_of
 from orthoray.evaluation.tuning import OnEnd, run_trials
 from orthoray.features.aggregate import Aggregation, aggregate
 from orthoray.features.store import read_features
@@ -73,20 +75,26 @@ def run_folds(job: StudyJob, rows: Sequence[Row], features: npt.NDArray[np.float
     start = time.monotonic()
     task, first = job.tasks[rows[0].task], rows[0]
     samples, splits = task.samples, task.splits[first.seed]
-    folds = {}
-    for number in sorted(splits["fold"].unique()):
+    protocol, shots = shots_of(first.protocol)
+    folds, pool = {}, {}
+    for number in outer_folds(splits):
         train, test = fold_rows(samples, splits, number)
-        train = training_subset(samples, train, first.fraction, first.seed)
+        pool[number] = len(set(samples.patient_id[train]))
+        if shots is None:
+            train = training_subset(samples, train, first.fraction, first.seed)
+        else:
+            train = few_shots(samples, train, shots, first.seed)
         assert_disjoint(samples.patient_id, train, test)
         folds[number] = Fold(train, test)
     options = Fits(job.probe, job.knn, job.components[first.model])
-    fitted = fit_folds(first.protocol, features, samples, list(folds.values()), task.n_classes, options, first.seed)
+    fitted = fit_folds(protocol, features, samples, list(folds.values()), task.n_classes, options, first.seed)
     seconds = (time.monotonic() - start) / len(folds)
     for (number, fold), one in zip(folds.items(), fitted, strict=True):
         params = {
             **one.facts,
             "n_train": len(fold.train),
             "n_train_patients": len(set(samples.patient_id[fold.train])),
+            "n_pool_patients": pool[number],
             "dim": int(features.shape[1]),
             "seconds": round(seconds, 3),
         }

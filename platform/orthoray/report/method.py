@@ -13,7 +13,9 @@ def method(study: Study) -> list[tuple[str, str]]:
     facts: dict[str, Any] = study.facts["protocol"]
     rows: list[tuple[str, str]] = []
     folds, seeds = int(facts.get("folds", 0)), list(facts.get("seeds", []))
-    if folds:
+    if facts.get("test_data"):
+        rows.append(("Test data", str(facts["test_data"])))
+    elif folds:
         how = f", stratified by {facts['stratified_by']}" if facts.get("stratified_by") else ""
         rows.append(
             (

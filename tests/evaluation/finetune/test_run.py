@@ -31,8 +31,9 @@ def parts(folder):
     return {file.name: file.stat().st_mtime_ns for file in (folder / "out" / "parts").rglob("*-ft-*.parquet")}
 
 
-def test_a_study_with_fine_tuning_and_its_resumption(cohort, capsys):
-    out = run_study(config(cohort))
+def test_a_study_with_fine_tuning_and_its_resumption(cohort, capsys, monkeypatch):
+    monkeypatch.chdir(cohort)
+    out = run_study(config(cohort, pretrain_run="run"))  # workers are elsewhere than where paths begin
     results = pd.read_parquet(f"{out}/results.parquet")
     tuned = results[(results["protocol"] == "ft") & (results["fold"] >= 0)].set_index("metric")
     assert set(tuned["model"]) == {"untrained", "pretrained"}
@@ -49,7 +50,7 @@ def test_a_study_with_fine_tuning_and_its_resumption(cohort, capsys):
     assert len(before) == 2 * 2 * 2
     lost = sorted(before)[3]
     next((cohort / "out").rglob(lost)).unlink()
-    run_study(config(cohort))
+    run_study(config(cohort, pretrain_run="run"))
     after = parts(cohort)
     assert [name for name in after if after[name] != before.get(name)] == [lost]
     again = pd.read_parquet(f"{out}/results.parquet").drop(columns=["params", "run_id"])

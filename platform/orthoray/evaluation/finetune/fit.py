@@ -22,6 +22,7 @@ from orthoray.evaluation.finetune.settings import FineTuneConfig
 from orthoray.evaluation.finetune.share import Share
 from orthoray.evaluation.finetune.task import Parts, Scores, Task, inner_score
 from orthoray.evaluation.protocol import Indices
+from orthoray.evaluation.temperatures import inner_temperature
 
 TEST_IMAGES = 256
 """Images that are scored at a time."""
@@ -120,6 +121,7 @@ class Fit:
             "chosen_by": self.config.select if len(self.parts.validate) else "none: a class has one patient",
             "n_validate": len(self.parts.validate),
             "loss": losses[-1],
+            **self._calibrated(judged),
         }
         return Outcome(self.predict(judged, self.parts.test), facts, judged)
 
@@ -131,6 +133,13 @@ class Fit:
         found = {name: inner_score(self.task, rows, scores, name) for name in ("log_loss", "headline")}
         chosen = found[self.config.select]
         return {**found, "score": found["log_loss"] if math.isnan(chosen) else chosen}
+
+    def _calibrated(self, network: nn.Module) -> dict[str, float | None]:
+        """The temperature by the rows that chose the epoch; nothing where scores are no probabilities."""
+        rows = self.parts.validate
+        if self.task.samples.time is not None or not len(rows):
+            return {}
+        return inner_temperature(self.task.samples.label[rows], self.predict(network, rows))
 
     def _epoch(self, epoch: int) -> float:
         """One pass over the fit rows; the mean loss."""

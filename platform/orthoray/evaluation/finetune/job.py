@@ -18,7 +18,7 @@ from orthoray.evaluation.finetune.settings import FineTuneConfig
 from orthoray.evaluation.finetune.share import Share
 from orthoray.evaluation.finetune.start import start_from_probe, start_network
 from orthoray.evaluation.finetune.task import Parts, Task, parts_of
-from orthoray.evaluation.protocol import fold_rows, training_subset
+from orthoray.evaluation.protocol import Indices, fold_rows, training_subset
 from orthoray.evaluation.rows import Row, digest, write_part
 from orthoray.features import Pooling
 
@@ -46,10 +46,14 @@ class FineTuneJob:
     config: FineTuneConfig
     probe: ProbeConfig
 
+    def rows(self, row: Row) -> tuple[Indices, Indices]:
+        """(train, test) of a row's fold, with all training patients."""
+        return fold_rows(self.tasks[row.task].samples, self.splits[row.task][row.seed], row.fold)
+
     def parts(self, row: Row) -> Parts:
         """Who teaches, chooses and is tested in a row."""
         samples = self.tasks[row.task].samples
-        train, test = fold_rows(samples, self.splits[row.task][row.seed], row.fold)
+        train, test = self.rows(row)
         train = training_subset(samples, train, row.fraction, row.seed)
         return parts_of(samples, train, test, self.config.holdout, row.seed)
 
@@ -89,6 +93,7 @@ def fit_row(
             "options": options,
             "n_train": len(parts.fit) + len(parts.validate),
             "n_train_patients": len(set(task.samples.patient_id[np.concatenate([parts.fit, parts.validate])])),
+            "n_pool_patients": len(set(task.samples.patient_id[job.rows(row)[0]])),
             "dim": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "seconds": round(time.monotonic() - began, 3),
         }

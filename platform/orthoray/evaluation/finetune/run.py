@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orthoray import storage
-from orthoray.errors import RunError
+from orthoray.errors import OrthoRayError, RunError
 from orthoray.evaluation.finetune.job import FineTuneJob, fit_row, seed_of
 from orthoray.evaluation.finetune.resources import concurrent, set_threads, trial_resources
 from orthoray.evaluation.finetune.search import Proposals, Pruning, Record, UnitSearch
@@ -122,7 +122,7 @@ def _trial(config: dict[str, Any], units: list[Unit], job: FineTuneJob, scratch:
                     fit_with_workers(job, row, config["options"], target, scratch)
                 else:
                     fit_row(job, row, config["options"], target, on_epoch if unit.budget > 1 else _silent)
-            except RunError as error:
+            except OrthoRayError as error:
                 failed[done - 1] = str(error)
         broken = failed.get(0, "") if unit.budget > 1 else ""
         tune.report({"rows": done, "failed": failed, "broken": broken})

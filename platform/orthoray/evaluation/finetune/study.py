@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from orthoray import storage
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.feature_folders import Folders
 from orthoray.evaluation.finetune.job import FineTuneJob, Tuned
@@ -42,7 +43,9 @@ def tune_rows(
 ) -> dict[Row, str]:
     """Fine-tune the rows of protocol ``ft``; returns those that failed, with reasons. ``on_end`` is told of others."""
     models = {
-        model.name: Tuned(str(model.checkpoint), cast(Pooling, plan.specs[model.name].pooling), spec.resolution)
+        model.name: Tuned(
+            storage.absolute(str(model.checkpoint)), cast(Pooling, plan.specs[model.name].pooling), spec.resolution
+        )
         for model in config.all_models()
         if (spec := plan.specs[model.name]).kind == "checkpoint"
     }

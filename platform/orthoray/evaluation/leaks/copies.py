@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from orthoray.data.near_hashes import close_images
+from orthoray.data.splits import UNUSED
 from orthoray.evaluation.leaks.findings import Finding, count
 from orthoray.evaluation.protocol import Samples
 from orthoray.imaging.perceptual import perceptual_hash
@@ -23,7 +24,7 @@ Splits = dict[int, pd.DataFrame]
 
 
 def fold_of_images(samples: Samples, splits: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """(M,) the fold in which each image is tested."""
+    """(M,) the fold in which each image is tested; see also `orthoray.data.splits.TRAINING` and ``UNUSED``."""
     fold = dict(zip(splits["sample_id"], splits["fold"], strict=True))
     return np.array([fold[sample] for sample in samples.sample_id], dtype=np.int64)[samples.owner]
 
@@ -32,7 +33,8 @@ def in_two_folds(samples: Samples, splits: Splits, values: npt.NDArray[np.object
     """Values of images, (M,), that images tested in different folds have in common."""
     shared: set[str] = set()
     for split in splits.values():
-        folds = pd.Series(fold_of_images(samples, split)).groupby(values).nunique()
+        fold = pd.Series(fold_of_images(samples, split))
+        folds = fold.where(fold != UNUSED).groupby(values).nunique()
         shared |= set(folds.index[folds > 1])
     return shared
 
@@ -62,7 +64,8 @@ def near_copies(task: str, samples: Samples, splits: Splits, thumbs: Thumbs) -> 
     apart = np.zeros(len(alike), dtype=bool)
     for split in splits.values():
         fold = fold_of_images(samples, split)
-        apart |= fold[pairs.first] != fold[pairs.second]
+        first, second = fold[pairs.first], fold[pairs.second]
+        apart |= (first != second) & (first != UNUSED) & (second != UNUSED)
     found = len(np.unique(np.concatenate([pairs.first[alike & apart], pairs.second[alike & apart]])))
     detail = f"{found} images look the same as an image of another patient in another fold" if found else "none"
     return count(task, "near copies", found, len(thumbs), detail)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
+from orthoray.data.splits import outer_folds
 from orthoray.evaluation.config import ProbeConfig
 from orthoray.evaluation.leaks.findings import Finding
 from orthoray.evaluation.metrics import compute
@@ -147,7 +148,7 @@ def unseen_rows(task: str, features: Matrix, samples: Samples, split: pd.DataFra
     rows = _some(samples, seed)
     small = samples.without_images(rows)
     kept = split[split["sample_id"].isin(set(small.sample_id))]
-    train, test = fold_rows(small, kept, int(kept["fold"].min()))
+    train, test = fold_rows(small, kept, outer_folds(kept)[0])
     config = ProbeConfig(c_steps=3, log10_c_min=-3, log10_c_max=0)
     seen, hidden = features[rows], features[rows].copy()
     hidden[test] = np.nan
@@ -162,7 +163,7 @@ def unseen_rows(task: str, features: Matrix, samples: Samples, split: pd.DataFra
 
 def out_of_fold(features: Matrix, samples: Samples, split: pd.DataFrame, classes: int, config: ProbeConfig) -> Matrix:
     """(N, K) probabilities of a linear probe, each sample's by the fold that tests it."""
-    folds = [fold_rows(samples, split, int(fold)) for fold in sorted(split["fold"].unique())]
+    folds = [fold_rows(samples, split, fold) for fold in outer_folds(split)]
     folds = [(train, test) for train, test in folds if len(np.unique(samples.label[train])) > 1]
     choosing = config.c_steps > 1  # labels that were dealt out may leave a class one patient: no inner folds then
     parts = [Part(train, inner_folds(samples, train, config, 0) if choosing else []) for train, _ in folds]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from orthoray.data.splits import make_splits, outer_folds
 from orthoray.errors import InputError
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.feature_folders import Folders, image_rows
@@ -118,7 +119,7 @@ def check_task(job: TaskLeaks) -> list[Finding]:
     samples, owner = job.samples, job.samples.owner
     n = len(samples.label)
     seed = min(job.splits)
-    split = job.splits[seed]
+    split = probing_split(samples, job.splits[seed], seed)
     thumbs = image_rows(samples, job.pixels, read_features)
     whole = aggregate(thumbs, owner, n)
     found: list[Finding | None] = []
@@ -133,8 +134,8 @@ def check_task(job: TaskLeaks) -> list[Finding]:
         shared = (samples, split, job.classes, seed)
         nan = float("nan")
         probes: dict[str, Callable[[], Finding | None]] = {
-            "acquisition only": lambda: _blind("acquisition only", job, known, True),
-            "age and sex only": lambda: _blind("age and sex only", job, known, False),
+            "acquisition only": lambda: _blind("acquisition only", job, split, known, True),
+            "age and sex only": lambda: _blind("age and sex only", job, split, known, False),
             "margin only": lambda: blind_probe("margin only", job.task, frame, *shared, True, job.tests),
             "permuted labels": lambda: permuted_labels(job.task, few, *shared),
             "fitted outside training": lambda: unseen_rows(job.task, few, *shared),
@@ -147,11 +148,21 @@ def check_task(job: TaskLeaks) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def _blind(check: str, job: TaskLeaks, known: dict[str, npt.NDArray[np.float64]], alarms: bool) -> Finding | None:
-    seed = min(job.splits)
+def _blind(
+    check: str, job: TaskLeaks, split: pd.DataFrame, known: dict[str, npt.NDArray[np.float64]], alarms: bool
+) -> Finding | None:
     return blind_probe(
-        check, job.task, known[check], job.samples, job.splits[seed], job.classes, seed, alarms, job.tests
+        check, job.task, known[check], job.samples, split, job.classes, min(job.splits), alarms, job.tests
     )
+
+
+def probing_split(samples: Samples, split: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The study's own split if it tests every sample; else, for the probes alone, folds of patients."""
+    if set(split["fold"]) == set(outer_folds(split)):
+        return split
+    frame = samples.frame()
+    rarest = int(frame.groupby("label")["patient_id"].nunique().min())
+    return make_splits(frame, max(2, min(5, rarest)), seed)
 
 
 def _few(features: npt.NDArray[np.float64], most: int = 64) -> npt.NDArray[np.float64]:

@@ -20,6 +20,7 @@ from orthoray.evaluation.statistics.intervals import (
     cross_validation_inflation,
     difference_of,
     interval_of,
+    resampling_inflation,
 )
 from orthoray.evaluation.statistics.multiplicity import fdr, holm
 from orthoray.evaluation.statistics.probabilities import (
@@ -73,6 +74,7 @@ __all__ = [
     "paired_delong_over_folds",
     "paper_test",
     "reliability_curve",
+    "resampling_inflation",
     "signed_ranks",
     "temperature",
     "wilson",

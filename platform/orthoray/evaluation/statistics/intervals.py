@@ -194,6 +194,24 @@ def cross_validation_inflation(folds: int) -> float:
     return 1.0 if folds == 1 else 1.0 + folds / (folds - 1)
 
 
+def resampling_inflation(splits: int, train: float, test: float) -> float:
+    """`cross_validation_inflation` for splits of any kind: 1 + J · n_test / n_train, with J at most all / n_test.
+
+    Of k folds this is 1 + k / (k - 1). Draws that were tested twice tell nothing new, hence the limit of J.
+
+    Args:
+        splits: fits that were tested, at least 1.
+        train: patients of a training part, above 0.
+        test: patients of a test part, above 0.
+
+    Raises:
+        ValueError: numbers outside these.
+    """
+    if splits < 1 or not (train > 0 and test > 0):
+        raise StatisticInputError(f"{splits} splits of {train:g} and {test:g} patients: all must be above 0.")
+    return 1.0 + min(splits, (train + test) / test) * test / train
+
+
 def bootstrap_difference(
     metric: Metric | str,
     labels: npt.ArrayLike,
