@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
@@ -18,6 +18,7 @@ def law(share, ceiling, scale, exponent):
     return ceiling - scale * np.asarray(share) ** -exponent
 
 
+@settings(deadline=None)
 @given(ceiling=st.floats(0.6, 0.99), scale=st.floats(0.01, 0.2), exponent=st.sampled_from([0.05, 0.5, 1.0, 2.0]))
 def test_a_planted_law_is_found_again(ceiling, scale, exponent):
     found = fit_power_law(SHARES, law(SHARES, ceiling, scale, exponent)[None])
@@ -38,6 +39,7 @@ def test_it_is_the_least_squares_fit_of_another_solver():
     assert found.at(2.0)[0] == pytest.approx(law(2.0, *other), abs=2e-3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0, 1), min_size=5, max_size=5), min_size=1, max_size=5))
 def test_it_never_falls_nor_goes_beyond_the_best(rows):
     found = fit_power_law(SHARES, np.array(rows))

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def test_suites_hold_what_the_paper_counts():
-    assert suite_ids() == ["paper14", "paper17", "phantom17", "public"]
+    assert suite_ids() == ["paper14", "paper17", "phantom17", "public", "transferability"]
     kinds = {name: [load_task(task) for task in load_suite(name).tasks] for name in suite_ids()}
     assert len(kinds["paper17"]) == len(kinds["phantom17"]) == 17
     assert [sum(card.modality == "XR" for card in kinds[name]) for name in ("paper14", "paper17")] == [4, 4]

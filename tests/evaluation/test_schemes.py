@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.evaluation.conftest import build_samples, study_config
 
@@ -29,6 +29,7 @@ def table(rows):
     )
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), repeat=st.integers(0, 5))
 def test_a_draw_tests_its_share_of_the_patients_and_trains_on_the_others(seed, repeat):
     rng = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.evaluation.conftest import build_samples, study_config
 
@@ -16,6 +16,7 @@ from orthoray.evaluation.protocol import few_shots, most_shots, training_subset
 from orthoray.evaluation.shots import shot_protocol, shots_of
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 4))
 def test_shots_are_nested_patients_of_every_class(seed, classes):
     rng = np.random.default_rng(seed)

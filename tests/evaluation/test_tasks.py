@@ -7,6 +7,7 @@ import pytest
 from orthoray.config import parse_config
 from orthoray.errors import InputError
 from orthoray.evaluation.metrics import ORDINAL
+from orthoray.evaluation.registry import load_suite
 from orthoray.evaluation.tasks import TaskCard, load_task, task_ids
 
 IDS = [
@@ -35,7 +36,7 @@ HEADLINES = {"binary": "auroc", "survival": "c_index", "multilabel": "macro_auro
 
 
 def test_the_seventeen_tasks_are_there_and_their_variants():
-    assert {*IDS, *MORE} == set(task_ids())
+    assert {*IDS, *MORE, *load_suite("transferability").tasks} == set(task_ids())
 
 
 @pytest.mark.parametrize("name", [*IDS, *MORE])

@@ -36,7 +36,7 @@ class ModelSpec(StrictModel):
 class FeatureConfig(FeatureSettings):
     """Of the images of one ``modality``, if given."""
 
-    modality: Literal["XR", "MR"] | None = None
+    modality: Literal["XR", "MR", "OP", "GM", "XC"] | None = None
 
 
 class ProbeConfig(StrictModel):

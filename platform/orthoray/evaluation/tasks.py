@@ -41,7 +41,7 @@ class TaskCard(StrictModel):
     kind: Kind
     classes: list[str] = Field(default=["absent", "present"], min_length=2)
     unit: Unit
-    modality: Literal["XR", "MR"]
+    modality: Literal["XR", "MR", "OP", "GM", "XC"]
     joint: str = ""
     metrics: list[str] = Field(min_length=1)
     parts: list[str] = Field(default=[])
