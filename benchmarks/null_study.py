@@ -26,6 +26,7 @@ from orthoray.evaluation.fits import Fits, Fold, fit_folds
 from orthoray.evaluation.metrics import compute
 from orthoray.evaluation.protocol import Samples, fold_rows
 from orthoray.evaluation.statistics import difference_of, paired_delong_over_folds
+from orthoray.evaluation.task_features import TaskFeatures
 
 PATIENTS, DIM, FOLDS, LEVEL, MOST = 150, 24, 5, 0.05, 0.07
 OPTIONS = Fits(ProbeConfig(log10_c_min=-3.0, log10_c_max=1.0, c_steps=5), KnnConfig(), None)
@@ -50,7 +51,8 @@ def tables(samples: Samples, features: dict[str, Any], seed: int) -> tuple[pd.Da
     folds = [Fold(*fold_rows(samples, splits, number)) for number in range(FOLDS)]
     results, predictions = [], []
     for model, values in features.items():
-        fitted = fit_folds("lp", values, samples, folds, 2, OPTIONS, seed)
+        data = TaskFeatures(samples, "mean", lambda values=values: values)
+        fitted = fit_folds(["lp"], data, folds, 2, OPTIONS, seed)["lp"]
         for number, (fold, one) in enumerate(zip(folds, fitted, strict=True)):
             head = {"study": "null", "task": "t", "model": model, "protocol": "lp", "fraction": 1.0, "seed": seed}
             scores = {f"score_{k}": one.scores[:, k] for k in range(2)}

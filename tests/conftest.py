@@ -76,11 +76,11 @@ def label_table():
 
 @pytest.fixture
 def tiny_checkpoint():
-    """Return a function: (uri, seed) → a checkpoint folder of a very small ViT for 32 x 32 pixels."""
+    """Return a function: (uri, seed) → a checkpoint folder of a very small ViT for 32 x 32 pixels, of 2 blocks."""
     from tests.stores import write_checkpoint
 
-    def make(uri, seed=0, steps=0, dataset_ids=()):
-        return write_checkpoint(str(uri), seed, steps, list(dataset_ids))
+    def make(uri, seed=0, steps=0, dataset_ids=(), depth=2):
+        return write_checkpoint(str(uri), seed, steps, list(dataset_ids), depth)
 
     return make
 

@@ -12,8 +12,13 @@ from orthoray.features.store import META
 from orthoray.features.writer import feature_table
 
 
-def write_dataset(uri, *, patients=12, slices=3, side=32, seed=0, tasks=("xr_tkr", "mr_acl"), dataset_id="ds-test"):
-    """A dataset folder: per patient one film and one MR study of ``slices``; positive patients carry a bright bar."""
+def write_dataset(
+    uri, *, patients=12, slices=3, side=32, seed=0, tasks=("xr_tkr", "mr_acl"), dataset_id="ds-test", places=False
+):
+    """A dataset folder: per patient one film and one MR study of ``slices``; positive patients carry a bright bar.
+
+    ``places``: whether the index tells plane, slice_index and slice_count.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for patient in range(patients):
@@ -30,8 +35,12 @@ def write_dataset(uri, *, patients=12, slices=3, side=32, seed=0, tasks=("xr_tkr
     half = len(images) // 2
     for number, part in enumerate((images[:half], images[half:])):
         storage.write_table(pa.Table.from_pandas(part, preserve_index=False), f"{uri}/images/{number}.parquet")
-    index = pa.Table.from_pandas(images.drop(columns="pixels"), preserve_index=False)
-    storage.write_table(index, f"{uri}/index.parquet")
+    index = images.drop(columns="pixels")
+    if places:
+        number, film = index["image_id"].str.rpartition("-")[2].astype(int), index["modality"] == "XR"
+        index = index.assign(plane=np.where(film, "none", "sagittal"), slice_index=(number - 1).clip(lower=0))
+        index = index.assign(slice_count=np.where(film, 1, slices))
+    storage.write_table(pa.Table.from_pandas(index, preserve_index=False), f"{uri}/index.parquet")
     for task in tasks:
         unit, modality = ("image_id", "XR") if task.startswith("xr") else ("study_id", "MR")
         part = table[table["modality"] == modality].drop_duplicates(unit)
@@ -48,14 +57,14 @@ def write_labels(uri, task, labels):
     storage.write_table(pa.Table.from_pandas(full, preserve_index=False), f"{uri}/labels/{task}.parquet")
 
 
-def write_checkpoint(uri, seed, steps, dataset_ids):
+def write_checkpoint(uri, seed, steps, dataset_ids, depth=2):
     import torch
 
     from orthoray.models import Normalisation, Provenance, create_backbone, save_checkpoint
     from orthoray.models.checkpoint import Architecture, card_for
 
     torch.manual_seed(seed)
-    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": depth, "num_heads": 2}
     architecture = Architecture(name="vit_tiny_patch16_224", kwargs=sizes)
     backbone = create_backbone(architecture.name, **sizes)
     provenance = Provenance(dataset_ids=dataset_ids, steps=steps, seed=seed)

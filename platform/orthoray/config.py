@@ -191,6 +191,9 @@ def _explain(model: type[BaseModel], path: str, errors: list[dict[str, Any]]) ->
     if error["type"] == "missing":
         return f"{path}: required, but not given."
     given = repr(error.get("input"))
+    if error["type"] == "literal_error":
+        allowed = re.findall("'([^']*)'", str(error["ctx"]["expected"]))
+        errors = [{**error, "msg": f"{error['msg']}.{nearest(str(error.get('input')), allowed)}"}, *errors[1:]]
     wrong = "; or: ".join(dict.fromkeys(str(item["msg"]) for item in errors))
     return f"{path}: {wrong} (given: {given if len(given) < 80 else given[:77] + '...'})"
 

@@ -71,10 +71,10 @@ def job_of():
 def cohort_of(dataset_folder, tiny_checkpoint, tmp_path):
     """Return a function: patients → a folder with a dataset ``ds`` and a run ``run`` of two backbones."""
 
-    def make(patients=18):
-        dataset_folder(tmp_path / "ds", patients=patients)
-        tiny_checkpoint(tmp_path / "run" / "initial", seed=0)
-        tiny_checkpoint(tmp_path / "run" / "checkpoint", seed=1, steps=3, dataset_ids=["ds-test"])
+    def make(patients=18, depth=2, **options):
+        dataset_folder(tmp_path / "ds", patients=patients, **options)
+        tiny_checkpoint(tmp_path / "run" / "initial", seed=0, depth=depth)
+        tiny_checkpoint(tmp_path / "run" / "checkpoint", seed=1, steps=3, dataset_ids=["ds-test"], depth=depth)
         return tmp_path
 
     return make

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from tests.evaluation.conftest import build_samples
@@ -27,6 +27,7 @@ def some_of(samples, rows):
     return type(samples)(**fields, image_dataset=np.zeros(len(rows), np.int64), owner=np.arange(len(rows)))
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_part_has_the_rows_of_one_split(seed):
     rng = np.random.default_rng(seed)

@@ -54,7 +54,7 @@ def test_tables_that_do_not_fit_each_other_are_refused(made, fresh, save):
         build_report(fresh.study)
     part = made.predictions[(made.predictions["model"] != "pixels") | (made.predictions["task"] != "xr_kl")]
     save(fresh.study, fresh.facts, part)
-    with pytest.raises(InputError, match="no results on some task"):
+    with pytest.raises(InputError, match="model 'pixels' has no results on task"):
         build_report(fresh.study)
 
 

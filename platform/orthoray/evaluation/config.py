@@ -10,10 +10,13 @@ from pydantic import Field, model_validator
 from orthoray.config import Auto, StrictModel
 from orthoray.errors import nearest
 from orthoray.evaluation.finetune.settings import FineTuneConfig, SearchConfig
+from orthoray.evaluation.frozen_settings import MilConfig, SgdConfig, TransformerConfig
 from orthoray.features.aggregate import Aggregation
 from orthoray.features.settings import FeatureSettings
 
-Protocol = Literal["lp", "knn", "ft"]
+Protocol = Literal[
+    "lp", "knn", "slices_mean", "slices_max", "slices_topk", "slices_noisy_or", "mil", "transformer", "sgd", "ft"
+]
 
 
 class ModelSpec(StrictModel):
@@ -122,8 +125,10 @@ class StudyConfig(StrictModel):
     ``tasks``: auto = all that the datasets have labels for, or names of tasks, aliases or suites (`registry`).
     ``pretrain_run`` is short for the three standard models ``pixels``, ``untrained`` (the run's ``initial/``) and
     ``pretrained`` (its ``checkpoint/``); ``models`` adds to them. ``protocols``: lp, a linear probe; knn, nearest
-    neighbours. ``fractions`` are shares of the training patients, ``shots`` numbers of patients of each class (lp and
-    knn only). ``candidate`` is the model that is tested against
+    neighbours; slices_mean, slices_max, slices_topk and slices_noisy_or, a linear probe on slices and a rule that makes
+    one score of theirs; mil, attention over slices; transformer, over slices and planes; sgd, 52 heads at once.
+    ``fractions`` are shares of the training patients, ``shots`` numbers of patients of each class (lp and knn only).
+    ``candidate`` is the model that is tested against
     all others; auto = ``pretrained`` if there is one, else the last checkpoint. ``resamples``: of the bootstrap over
     patients. ``pretraining`` inductive: refuse models that saw evaluated images in pretraining, without labels though.
     """
@@ -144,6 +149,9 @@ class StudyConfig(StrictModel):
     features: FeatureConfig = FeatureConfig()
     probe: ProbeConfig = ProbeConfig()
     knn: KnnConfig = KnnConfig()
+    mil: MilConfig = MilConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    sgd: SgdConfig = SgdConfig()
     finetune: FineTuneConfig = FineTuneConfig()
     search: SearchConfig = SearchConfig()
     trials: Annotated[int, Field(ge=1)] | Auto = "auto"

@@ -9,7 +9,20 @@ import numpy as np
 from orthoray.evaluation.config import ProbeConfig, StudyConfig
 from orthoray.evaluation.preflight import Plan, PlannedTask
 from orthoray.evaluation.schemes import scheme_text
-from orthoray.evaluation.times import not_applicable
+from orthoray.evaluation.slices import TOP
+
+_SLICES = "the linear probe on slices with the label of their study, C chosen by the loss of slices; the study gets"
+
+OTHERS = {
+    "slices_mean": f"{_SLICES} the mean of their probabilities",
+    "slices_max": f"{_SLICES} the largest of their probabilities",
+    "slices_topk": f"{_SLICES} the mean of the {TOP} largest of their probabilities",
+    "slices_noisy_or": f"{_SLICES} 1 - Π(1 - p) over their probabilities p",
+    "mil": "gated attention over slices (Ilse et al. 2018), the mean of networks with other patients held out",
+    "transformer": "a transformer over slices, their planes and positions, the mean of several networks as for mil",
+    "sgd": "DINOv2's 52 linear heads by SGD, the best chosen on inner validation and fitted again",
+}
+"""Protocols beside lp, knn and ft, in words."""
 
 
 def describe(config: StudyConfig, plan: Plan, status: str) -> dict[str, Any]:
@@ -18,8 +31,9 @@ def describe(config: StudyConfig, plan: Plan, status: str) -> dict[str, Any]:
         "name": config.name,
         "status": status,
         "datasets": [{"uri": d.uri, "dataset_id": d.manifest["dataset_id"]} for d in plan.datasets],
-        "tasks": {name: _task(task, config) for name, task in plan.tasks.items()},
+        "tasks": {name: _task(task) for name, task in plan.tasks.items()},
         "skipped": plan.skipped,
+        "not_applicable": [gap._asdict() for gap in plan.gaps],
         "models": _models(config, plan),
         "candidate": config.tested(),
         "headline": {name: task.card.headline for name, task in plan.tasks.items()},
@@ -28,7 +42,7 @@ def describe(config: StudyConfig, plan: Plan, status: str) -> dict[str, Any]:
     }
 
 
-def _task(task: PlannedTask, config: StudyConfig) -> dict[str, Any]:
+def _task(task: PlannedTask) -> dict[str, Any]:
     card, labels = task.card, task.samples.label
     return {
         "title": card.title,
@@ -39,7 +53,6 @@ def _task(task: PlannedTask, config: StudyConfig) -> dict[str, Any]:
         "unit": card.unit,
         "modality": card.modality,
         "joint": card.joint,
-        "not_applicable": not_applicable(card, config),
         "n_samples": len(labels),
         "n_masked": task.masked,
         "n_patients": len(set(task.samples.patient_id)),
@@ -82,6 +95,12 @@ def _protocol(config: StudyConfig) -> dict[str, Any]:
         "neighbours": f"the {config.knn.k} nearest training samples by cosine, weighed exp(cosine / "
         f"{config.knn.temperature:g})",
         "c_grid": grid,
+        "others": {name: text for name, text in OTHERS.items() if name in config.protocols},
+        **{
+            name: getattr(config, name).model_dump(mode="json")
+            for name in ("mil", "transformer", "sgd")
+            if name in config.protocols
+        },
         "finetune": config.finetune.model_dump(mode="json") if "ft" in config.protocols else None,
         "search": config.search.model_dump(mode="json") if "ft" in config.protocols else None,
         "inner": _inner(config.probe),

@@ -13,17 +13,23 @@ from orthoray import storage
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.failures import only_failed
 from orthoray.evaluation.feature_folders import store_of
+from orthoray.evaluation.fits import family
 from orthoray.evaluation.preflight import Plan
 from orthoray.evaluation.probe import Part, fit_probes
 from orthoray.evaluation.protocol import Samples, fold_rows, inner_folds, training_subset
 from orthoray.evaluation.rows import Row, finished, read_part
 from orthoray.evaluation.shots import shot_protocols, shots_of
+from orthoray.evaluation.slices import RULES
+from orthoray.features.blocks import LAST, blocks_spec
 from orthoray.features.encoders import EncoderSpec
 from orthoray.features.store import META
 from orthoray.progress import clock
 
 MOST_SAMPLES = 600
 """Samples of the fit that is timed; a larger task is taken to need proportionally longer."""
+
+UNKNOWN = "how long they take is not known before one has run, and not in the sum"
+"""Of protocols that are not timed."""
 
 SAMPLED_PARTS = 20
 """Part files of a protocol that are read for the seconds that its rows took."""
@@ -40,7 +46,8 @@ def dry_run(config: StudyConfig, plan: Plan, rows: Sequence[Row], price_per_hour
     """Lines of text: the grid, what is left of it, seconds and cost. Nothing is written.
 
     Seconds are those that rows of the same protocol have taken in this study, if there are any, else timed here on
-    random features of the size of the largest task (probes) or on one step of the network (fine-tuning).
+    random features of the size of the largest task (probes) or on one step of the network (fine-tuning). Networks over
+    slices and SGD heads are not timed beforehand: their lines say so, and they are not in the sum.
     """
     out = storage.absolute(config.out)
     done, failed = finished(rows, out), set(only_failed(out, rows))
@@ -57,6 +64,9 @@ def dry_run(config: StudyConfig, plan: Plan, rows: Sequence[Row], price_per_hour
             config, plan, shots_of(protocol)[0], left
         )
         total += found.seconds
+        if left and found.source == UNKNOWN:
+            lines.append(f"{protocol}: {len(left)} of {len(mine)} rows left, {UNKNOWN}")
+            continue
         lines.append(
             f"{protocol}: {len(left)} of {len(mine)} rows left, {clock(found.seconds)} of one processor "
             f"({found.source})"
@@ -73,7 +83,9 @@ def _features(config: StudyConfig, plan: Plan, out: str, lines: list[str]) -> fl
     """Seconds of one processor for features that are not there yet."""
     store = store_of(config, out)
     total = 0.0
-    for name, spec in plan.specs.items():
+    gaps = {gap.model for gap in plan.gaps if gap.protocol == "sgd"}
+    several = {f"{n}, {LAST} blocks": blocks_spec(s) for n, s in plan.specs.items() if n not in gaps}
+    for name, spec in (plan.specs | (several if "sgd" in config.protocols else {})).items():
         missing = 0
         for dataset in plan.datasets:
             folder = storage.join(store, spec.key(str(dataset.manifest["dataset_id"]), config.features.modality))
@@ -110,6 +122,8 @@ def _timed(config: StudyConfig, plan: Plan, protocol: str, left: Sequence[Row]) 
         return Estimate(0.0, "nothing left")
     if protocol == "ft":
         return _timed_tuning(config, plan, left)
+    if family(protocol) in ("mil", "transformer", "sgd"):
+        return Estimate(0.0, UNKNOWN)
     widest = max(_width(spec) for spec in plan.specs.values())
     largest = max(plan.tasks.values(), key=lambda task: len(task.samples.label) * len(task.card.classes))
     samples = _some(largest.samples)
@@ -124,6 +138,8 @@ def _timed(config: StudyConfig, plan: Plan, protocol: str, left: Sequence[Row]) 
     for row in left:
         task = plan.tasks[row.task]
         n = len(task.samples.label) * row.fraction * (1 - 1 / config.folds)
+        if protocol in RULES:  # fitted on slices, once for all rules
+            n *= len(task.samples.image_id) / len(task.samples.label) / len(set(RULES) & set(config.protocols))
         total += per_cell * n * _width(plan.specs[row.model]) * len(task.card.classes)
     return Estimate(total, "one linear probe timed here on random features, the slowest kind")
 

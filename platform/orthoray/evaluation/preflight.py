@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from orthoray import storage
 from orthoray.data.dataset import Dataset
 from orthoray.data.splits import check_disjoint, outer_folds
 from orthoray.errors import InputError, RunError, nearest
+from orthoray.evaluation.applicable import Gap, find_gaps, gap_lines
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.parts import part_cards, part_name, shared_splits
 from orthoray.evaluation.protocol import Samples, fold_rows
@@ -21,6 +23,9 @@ from orthoray.evaluation.schemes import Scheme, scheme_of
 from orthoray.evaluation.tasks import TaskCard, load_task
 from orthoray.evaluation.times import check_times, label_columns, not_applicable, times_of
 from orthoray.features.encoders import EncoderSpec, checkpoint_spec, pixel_spec
+
+PLACES = ("plane", "slice_index", "slice_count")
+"""Columns of the index that say where a slice lies."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,17 @@ class PlannedTask:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study that has passed all checks. ``overlap`` maps a model to the evaluated datasets it was pretrained on."""
+    """A study that has passed all checks. ``overlap`` maps a model to the evaluated datasets it was pretrained on.
+
+    ``gaps``: protocols that do not apply to a task and model, which have no rows.
+    """
 
     datasets: list[Dataset]
     tasks: dict[str, PlannedTask]
     specs: dict[str, EncoderSpec]
     overlap: dict[str, list[str]]
     skipped: dict[str, str] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
 
 
 def plan_study(config: StudyConfig) -> Plan:
@@ -69,7 +78,14 @@ def plan_study(config: StudyConfig) -> Plan:
             f"pretraining=inductive: {told}. Evaluate on datasets that no model was pretrained on, leave those models "
             "out, or set pretraining=transductive, which the report then says."
         )
-    return Plan(datasets, tasks, specs, overlap, skipped)
+    gaps = find_gaps(config, {name: (task.card, task.samples) for name, task in tasks.items()})
+    about = [gap for gap in gaps if gap.model == config.tested()]
+    if len(about) == len(tasks) * len(config.protocols):
+        raise InputError(
+            f"protocols: none applies to the candidate {config.tested()}. {'; '.join(gap_lines(about))}. Add lp, for "
+            "example, or name another candidate."
+        )
+    return Plan(datasets, tasks, specs, overlap, skipped, gaps)
 
 
 def _plan_tasks(config: StudyConfig, datasets: Sequence[Dataset]) -> tuple[dict[str, PlannedTask], dict[str, str]]:
@@ -194,7 +210,8 @@ def gather_samples(card: TaskCard, datasets: Sequence[Dataset], indices: Sequenc
         if card.task not in dataset.tasks():
             continue
         labels.append(dataset.labels(card.task)[label_columns(card)])
-        part = index.loc[index["modality"] == card.modality, ["image_id", "patient_id", card.unit]]
+        columns = ["image_id", "patient_id", card.unit, *(name for name in PLACES if name in index.columns)]
+        part = index.loc[index["modality"] == card.modality, columns]
         part = part.loc[:, ~part.columns.duplicated()]
         part = part.assign(sample=part[card.unit], dataset=position)
         images.append(part[part["sample"].isin(labels[-1]["sample_id"])])
@@ -210,7 +227,17 @@ def gather_samples(card: TaskCard, datasets: Sequence[Dataset], indices: Sequenc
         image_dataset=members["dataset"].to_numpy(dtype=np.int64),
         owner=members["sample"].map(row).to_numpy(dtype=np.int64),
         time=times_of(card, table),
+        plane=members["plane"].fillna("none").to_numpy(dtype=object) if "plane" in members else None,
+        position=_positions(members),
     )
+
+
+def _positions(members: pd.DataFrame) -> npt.NDArray[np.float64] | None:
+    """The middle of each slice along its series, 0..1."""
+    if not {"slice_index", "slice_count"} <= set(members.columns):
+        return None
+    index, count = (members[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in PLACES[1:])
+    return np.asarray((index + 0.5) / count)
 
 
 def _check_table(card: TaskCard, table: pd.DataFrame, members: pd.DataFrame) -> None:

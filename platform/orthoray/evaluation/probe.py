@@ -265,13 +265,25 @@ class Walk:
         return [(one, self._score(one, found), found) for one, found in zip(self.problems, own, strict=True)]
 
     def _score(self, problem: Problem, scores: Matrix) -> float:
-        truth = self.labels[problem.validate]
-        if self.config.inner_metric == "balanced_accuracy":
-            return balanced_accuracy(truth, scores.argmax(axis=1))
-        weights = np.ones(self.n_classes)
-        if self.config.class_weight == "balanced":
-            weights = 1.0 / np.maximum(np.bincount(self.labels[problem.fit], minlength=self.n_classes), 1)
-        return -log_loss(truth, scores, weights)
+        return inner_score(self.config, self.labels[problem.fit], self.labels[problem.validate], scores, self.n_classes)
+
+
+def inner_score(config: ProbeConfig, fitted: Labels, truth: Labels, scores: Matrix, n_classes: int) -> float:
+    """What choices are made by, larger is better: balanced accuracy, or minus the log-loss.
+
+    Args:
+        config: inner metric; with balanced classes the loss weighs them by their number in ``fitted``.
+        fitted: labels of the rows that were learned from.
+        truth: (N,) labels of the rows of validation.
+        scores: (N, K) class probabilities.
+        n_classes: K.
+    """
+    if config.inner_metric == "balanced_accuracy":
+        return balanced_accuracy(truth, scores.argmax(axis=1))
+    weights = np.ones(n_classes)
+    if config.class_weight == "balanced":
+        weights = 1.0 / np.maximum(np.bincount(fitted, minlength=n_classes), 1)
+    return -log_loss(truth, scores, weights)
 
 
 def log_loss(labels: Labels, scores: Matrix, class_weights: Matrix) -> float:

@@ -15,6 +15,9 @@ from orthoray.evaluation.config import ProbeConfig
 
 Indices = npt.NDArray[np.int64]
 
+PLANES = ("sagittal", "coronal", "axial", "oblique", "none")
+"""Planes that a slice may have."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -22,7 +25,8 @@ class Samples:
 
     ``image_dataset`` is the position of the image's dataset in the study's list, ``owner`` the row of the sample
     that the image belongs to. ``time``: of a time-to-event task, (N,) days to the event (label 1) or to the end of
-    observation (label 0).
+    observation (label 0). ``plane`` and ``position`` (0..1 along its series, the middle of the slice; NaN if unknown)
+    of each image are None where a dataset's index does not tell.
     """
 
     sample_id: npt.NDArray[np.object_]
@@ -32,6 +36,8 @@ class Samples:
     image_dataset: npt.NDArray[np.int64]
     owner: npt.NDArray[np.int64]
     time: npt.NDArray[np.float64] | None = None
+    plane: npt.NDArray[np.object_] | None = None
+    position: npt.NDArray[np.float64] | None = None
 
     def frame(self, rows: Indices | None = None) -> pd.DataFrame:
         """``sample_id, patient_id, label`` of all samples or of the given rows."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
 
 import pandas as pd
 
@@ -11,8 +10,9 @@ from orthoray import storage
 from orthoray.config import to_yaml
 from orthoray.data.splits import UNUSED, outer_folds
 from orthoray.errors import InputError, RunError
+from orthoray.evaluation.applicable import gap_lines
 from orthoray.evaluation.conclusions import Conclusions, conclude
-from orthoray.evaluation.config import ModelSpec, StudyConfig
+from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.describe import describe
 from orthoray.evaluation.dry_run import dry_run
 from orthoray.evaluation.failures import failure_lines, only_failed, write_failures
@@ -23,14 +23,15 @@ from orthoray.evaluation.live import Live
 from orthoray.evaluation.lock import StudyLock
 from orthoray.evaluation.preflight import Plan, PlannedTask, plan_study
 from orthoray.evaluation.results import collect
+from orthoray.evaluation.row_facts import protocol_facts
 from orthoray.evaluation.rows import Row, digest, finished, samples_digest, whole_groups
 from orthoray.evaluation.shots import rows_of, shots_of, too_many
 from orthoray.evaluation.splitfiles import check_existing_splits, write_study_splits
 from orthoray.evaluation.subgroups import attributes
 from orthoray.evaluation.summary import summarise, summary_lines, verdict, verdict_lines
-from orthoray.evaluation.times import not_applicable
 from orthoray.evaluation.tracked import log_groups
 from orthoray.evaluation.trials import StudyJob, TaskJob, run_rows
+from orthoray.features.blocks import blocks_spec
 from orthoray.features.encoders import EncoderSpec, pixel_spec
 from orthoray.progress import heading, outputs, say
 from orthoray.tracking import Tracker
@@ -95,7 +96,8 @@ def _work(
         todo = only_failed(out, todo)
         if not todo:
             raise InputError(f"{out}: no row of this study has failed before; leave --retry-failed out.")
-    say(f"  {len(rows)} fits, {len(done)} of them done before{_kept(rows, done, todo)}")
+    beside = "; some protocols do not apply, see above" if plan.gaps else ""
+    say(f"  {len(rows)} fits, {len(done)} of them done before{_kept(rows, done, todo)}{beside}")
     cards = {name: task.card for name, task in plan.tasks.items()}
     failed = _run(config, plan, out, todo, Live(out, rows, done, cards, config.name)) if todo else {}
     lock.check()
@@ -137,21 +139,21 @@ def _tell_failures(failed: dict[Row, str], rows: list[Row], whole: list[Row]) ->
 def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
     """All rows of the study, task by task in the order of the plan, each with the digest of what it depends on."""
     rows: list[Row] = []
+    gaps = {gap[:3] for gap in plan.gaps}
     ids = [str(dataset.manifest["dataset_id"]) for dataset in plan.datasets]
     for name, task in plan.tasks.items():
         data = samples_digest(task.samples)
         splits = {seed: digest(table.sort_values("sample_id").to_dict("list")) for seed, table in task.splits.items()}
-        unfit, few = not_applicable(task.card, config), too_many(config, task)
+        few = too_many(config, task)
         for model in config.all_models():
             spec = plan.specs[model.name]
             keys = [spec.key(dataset_id, config.features.modality) for dataset_id in ids]
             shared = [2, data, keys, config.aggregate, len(task.card.classes)]
             options = {
-                "lp": config.probe.model_dump(),
-                "knn": config.knn.model_dump(),
+                **protocol_facts(config, task.samples, spec, ids),
                 "ft": tuning_facts(config, task.card.kind),
             }
-            protocols = [name for name in config.protocols if why_not(name, model) is None and name not in unfit]
+            protocols = [one for one in config.protocols if (name, model.name, one) not in gaps]
             rows += [
                 Row(name, model.name, protocol, fraction, seed, fold, digest(shared, settings, splits[seed]))
                 for protocol, fraction in rows_of(config, protocols, few)
@@ -162,11 +164,6 @@ def study_rows(config: StudyConfig, plan: Plan) -> list[Row]:
     return rows
 
 
-def why_not(protocol: str, model: ModelSpec) -> str | None:
-    """Why a protocol does not apply to a model, if it does not."""
-    return "pixels have no weights to tune" if protocol == "ft" and model.kind == "pixels" else None
-
-
 def _run(config: StudyConfig, plan: Plan, out: str, todo: list[Row], live: Live) -> dict[Row, str]:
     """Run rows, the cheap ones first; returns those that failed, with reasons."""
     from orthoray.cluster.session import connect
@@ -174,12 +171,21 @@ def _run(config: StudyConfig, plan: Plan, out: str, todo: list[Row], live: Live)
     connect()
     tuned = [row for row in todo if row.protocol == "ft"]
     probed = [row for row in todo if row.protocol != "ft"]
-    models = {row.model for row in probed}
-    specs = [spec for name, spec in plan.specs.items() if name in models]
-    folders = make_folders(config, plan, out, [pixel_spec(), *specs, *image_specs(plan, tuned)])
+    folders = make_folders(config, plan, out, [pixel_spec(), *_probe_specs(plan, probed), *image_specs(plan, tuned)])
     check_leaks(plan, out, folders[pixel_spec()])
     failed = _probe(config, plan, out, probed, folders, live) if probed else {}
     return failed | (tune_rows(config, plan, out, tuned, folders, live.ended) if tuned else {})
+
+
+def _probe_specs(plan: Plan, rows: list[Row]) -> list[EncoderSpec]:
+    """Features that rows of frozen protocols read: of the last layer, and of several blocks for ``sgd``."""
+    last = {row.model: plan.specs[row.model] for row in rows if row.protocol != "sgd"}
+    return [*last.values(), *_blocks(plan, rows).values()]
+
+
+def _blocks(plan: Plan, rows: list[Row]) -> dict[str, EncoderSpec]:
+    """Model → its features of several blocks, for the models that rows of protocol ``sgd`` are about."""
+    return {row.model: blocks_spec(plan.specs[row.model]) for row in rows if row.protocol == "sgd"}
 
 
 def _probe(
@@ -195,11 +201,15 @@ def _probe(
     job = StudyJob(
         out=out,
         tasks={n: TaskJob(t.samples, len(t.card.classes), t.splits) for n, t in plan.tasks.items()},
-        features={model.name: folders[plan.specs[model.name]] for model in models},
+        features={name: folders[spec] for name, spec in plan.specs.items() if spec in folders},
         components={m.name: config.probe.pixel_components if m.kind == "pixels" else None for m in models},
         aggregate=config.aggregate,
         probe=config.probe,
         knn=config.knn,
+        mil=config.mil,
+        transformer=config.transformer,
+        sgd=config.sgd,
+        blocks={name: folders[several] for name, several in _blocks(plan, todo).items()},
     )
     return run_rows(todo, job, None if config.trials == "auto" else config.trials, live.ended)
 
@@ -210,15 +220,12 @@ def _announce(config: StudyConfig, plan: Plan) -> None:
         patients = len(set(task.samples.patient_id))
         known = f"{len(task.samples.label)} samples of {patients} patients"
         say(f"  task {name}: {known}, {task.card.headline}{_masked(task)}")
-        for unfit, why in not_applicable(task.card, config).items():
-            say(f"  task {name} is not run by {unfit}: {why}")
         for shots, why in too_many(config, task).items():
             say(f"  task {name} is not run with {shots} shots: {why}")
-    for model, protocol in product(config.all_models(), config.protocols):
-        if (reason := why_not(protocol, model)) is not None:
-            say(f"  {model.name} is not judged by {protocol}: {reason}")
     for name, reason in plan.skipped.items():
         say(f"  task {name} is left out: {reason}")
+    for line in gap_lines(plan.gaps):
+        say(f"  {line}")
 
 
 def _masked(task: PlannedTask) -> str:

@@ -97,13 +97,14 @@ def summary_lines(table: pd.DataFrame) -> list[str]:
     head = table[table["headline"]]
     models = list(dict.fromkeys(head["model"]))
     wide = max([len("task"), *(len(str(t)) for t in head["task"])])
-    lines = [f"{'task':<{wide}}  {'metric':<17}  {'by':<3}  {'share':>5}  " + "  ".join(f"{m:>15}" for m in models)]
+    by = max(3, *(len(str(p)) for p in head["protocol"])) if len(head) else 3
+    lines = [f"{'task':<{wide}}  {'metric':<17}  {'by':<{by}}  {'share':>5}  " + "  ".join(f"{m:>15}" for m in models)]
     for (task, metric, protocol, fraction), group in head.groupby(
         ["task", "metric", "protocol", "fraction"], sort=False
     ):
         cells = {row.model: f"{row.mean:.3f} ± {row.sd:.3f}" for row in group.itertuples()}
         shown = "  ".join(f"{cells.get(m, '-'):>15}" for m in models)
-        lines.append(f"{task!s:<{wide}}  {metric!s:<17}  {protocol!s:<3}  {float(str(fraction)):>5.0%}  {shown}")
+        lines.append(f"{task!s:<{wide}}  {metric!s:<17}  {protocol!s:<{by}}  {float(str(fraction)):>5.0%}  {shown}")
     return lines
 
 

@@ -55,7 +55,8 @@ def not_applicable(card: TaskCard, config: StudyConfig) -> dict[str, str]:
     if card.kind != "survival":
         return {}
     tuning = config.finetune
-    reasons = {"knn": "votes of neighbours give class probabilities, and who was censored has no class"}
+    reasons = dict.fromkeys(config.protocols, "it tells classes apart, and who was censored has no class")
+    reasons = {name: why for name, why in reasons.items() if name not in ("lp", "ft")}
     if tuning.start == "probe" or tuning.mixup or tuning.cutmix:
         reasons["ft"] = "finetune.start probe, mixup and cutmix are of classes; set start: zero and both to 0"
     return {name: reasons[name] for name in config.protocols if name in reasons}

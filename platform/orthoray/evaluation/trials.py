@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from orthoray import storage
 from orthoray.data.splits import outer_folds
-from orthoray.errors import OrthoRayError
+from orthoray.errors import OrthoRayError, RunError
 from orthoray.evaluation.config import KnnConfig, ProbeConfig
 from orthoray.evaluation.feature_folders import Folders, image_rows
-from orthoray.evaluation.fits import Fits, Fold, fit_folds
+from orthoray.evaluation.fits import Fits, Fold, family, fit_folds
+from orthoray.evaluation.frozen_settings import MilConfig, SgdConfig, TransformerConfig
 from orthoray.evaluation.protocol import Samples, assert_disjoint, few_shots, fold_rows, training_subset
 from orthoray.evaluation.rows import Row, finished, write_part
 from orthoray.evaluation.shots import shots_of
+from orthoray.evaluation.task_features import TaskFeatures
 from orthoray.evaluation.tuning import OnEnd, run_trials
-from orthoray.features.aggregate import Aggregation, aggregate
+from orthoray.features.aggregate import Aggregation
 from orthoray.features.store import read_features
 from orthoray.progress import Progress
 
@@ -38,7 +38,8 @@ class TaskJob:
 class StudyJob:
     """What a worker needs of the study; travels once through the object store.
 
-    ``features`` maps a model to its feature folders, one per dataset; ``components`` to its PCA size or None.
+    ``features`` maps a model to its feature folders, one per dataset; ``blocks`` to those of several blocks;
+    ``components`` to its PCA size or None.
     """
 
     out: str
@@ -48,34 +49,49 @@ class StudyJob:
     aggregate: Aggregation
     probe: ProbeConfig
     knn: KnnConfig
+    mil: MilConfig = field(default_factory=MilConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    sgd: SgdConfig = field(default_factory=SgdConfig)
+    blocks: dict[str, Folders] = field(default_factory=dict)
 
 
 def run_unit(job: StudyJob, rows: Sequence[Row]) -> int:
     """Run rows that share task and model: read the features once. Returns their number.
 
-    The folds of one fraction and seed are fitted together, also those that have their part file already (after an
-    interruption, say): a row's numbers must not depend on which others were left to do.
+    A family of protocols that fails does not keep the others from their results: its error is raised at the end.
+
+    Protocols of one family share their fits. The folds of one fraction and seed are fitted together, also those that
+    have their part file already (after an interruption, say): a row's numbers must not depend on which others were
+    left to do.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     task, model = rows[0].task, rows[0].model
-    samples = job.tasks[task].samples
-    together: dict[tuple[str, float, int], list[Row]] = {}
+    data = task_features(job, task, model)
+    together: dict[tuple[str, int | None, float, int], list[Row]] = {}
     for row in rows:
-        together.setdefault((row.protocol, row.fraction, row.seed), []).append(row)
+        protocol, shots = shots_of(row.protocol)
+        together.setdefault((family(protocol), shots, row.fraction, row.seed), []).append(row)
+    reasons: dict[str, Exception] = {}
     with threadpool_limits(1):
-        features = sample_features(samples, job.features[model], job.aggregate)
-        for members in together.values():
-            run_folds(job, members, features)
+        for (kind, *_), members in together.items():
+            try:
+                run_folds(job, members, data)
+            except Exception as error:  # whatever it is, the other families have a right to their results
+                reasons.setdefault(kind, error)
+    if len({str(error) for error in reasons.values()}) > 1:
+        raise RunError("; ".join(f"{kind}: {error}" for kind, error in reasons.items()))
+    if reasons:
+        raise next(iter(reasons.values()))
     return len(rows)
 
 
-def run_folds(job: StudyJob, rows: Sequence[Row], features: npt.NDArray[np.float64]) -> None:
-    """Fit all folds of one protocol, fraction and seed, and write the part file of each of ``rows``."""
+def run_folds(job: StudyJob, rows: Sequence[Row], data: TaskFeatures) -> None:
+    """Fit all folds of one family of protocols, fraction and seed, and write the part file of each of ``rows``."""
     start = time.monotonic()
     task, first = job.tasks[rows[0].task], rows[0]
     samples, splits = task.samples, task.splits[first.seed]
-    protocol, shots = shots_of(first.protocol)
+    shots = shots_of(first.protocol)[1]
     folds, pool = {}, {}
     for number in outer_folds(splits):
         train, test = fold_rows(samples, splits, number)
@@ -86,26 +102,31 @@ def run_folds(job: StudyJob, rows: Sequence[Row], features: npt.NDArray[np.float
             train = few_shots(samples, train, shots, first.seed)
         assert_disjoint(samples.patient_id, train, test)
         folds[number] = Fold(train, test)
-    options = Fits(job.probe, job.knn, job.components[first.model])
-    fitted = fit_folds(protocol, features, samples, list(folds.values()), task.n_classes, options, first.seed)
-    seconds = (time.monotonic() - start) / len(folds)
-    for (number, fold), one in zip(folds.items(), fitted, strict=True):
+    options = Fits(job.probe, job.knn, job.components[first.model], job.mil, job.transformer, job.sgd)
+    protocols = list(dict.fromkeys(shots_of(row.protocol)[0] for row in rows))
+    fitted = fit_folds(protocols, data, list(folds.values()), task.n_classes, options, first.seed)
+    seconds = (time.monotonic() - start) / len(folds) / len(protocols)
+    dim = int((data.blocks if protocols == ["sgd"] else data.images).shape[1])
+    numbers = list(folds)
+    for row in rows:
+        fold, one = folds[row.fold], fitted[shots_of(row.protocol)[0]][numbers.index(row.fold)]
         params = {
             **one.facts,
             "n_train": len(fold.train),
             "n_train_patients": len(set(samples.patient_id[fold.train])),
-            "n_pool_patients": pool[number],
-            "dim": int(features.shape[1]),
+            "n_pool_patients": pool[row.fold],
+            "dim": dim,
             "seconds": round(seconds, 3),
         }
-        for row in rows:
-            if row.fold == number:
-                write_part(row.part(job.out), row, samples, fold.test, one.scores, params)
+        write_part(row.part(job.out), row, samples, fold.test, one.scores, params)
 
 
-def sample_features(samples: Samples, folders: Folders, how: Aggregation) -> npt.NDArray[np.float64]:
-    """(N, D) float64 features of a task's samples, slices pooled by ``how``."""
-    return aggregate(image_rows(samples, folders, read_features), samples.owner, len(samples.label), how)
+def task_features(job: StudyJob, task: str, model: str) -> TaskFeatures:
+    """The features of a task by a model, read from the store when they are needed."""
+    samples, blocks = job.tasks[task].samples, job.blocks.get(model)
+    read = partial(image_rows, samples, job.features.get(model, []), read_features)
+    read_blocks = None if blocks is None else partial(image_rows, samples, blocks, read_features)
+    return TaskFeatures(samples, job.aggregate, read, read_blocks)
 
 
 def batches(rows: Sequence[Row], job: StudyJob, count: int) -> list[list[list[Row]]]:

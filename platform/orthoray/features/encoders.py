@@ -34,7 +34,7 @@ class EncoderSpec:
     """Everything that decides the features of an image; its `key` names their folder.
 
     ``content`` is the hash of the checkpoint's bytes (empty for pixels), so that other weights at the same place
-    are other features.
+    are other features. ``layers``: ``last``, or ``last4`` for several blocks (`orthoray.features.blocks`).
     """
 
     kind: Literal["pixels", "checkpoint", "image"]
@@ -154,17 +154,22 @@ class BackboneEncoder:
         self.device = torch.device(device)
         self.backbone = backbone.eval().requires_grad_(False).to(self.device)
         self.pooling, self.resolution, self.bf16 = spec.pooling, spec.resolution, spec.precision == "bf16"
+        self.blocks = 0 if spec.layers == "last" else int(spec.layers.removeprefix("last"))
 
     def encode(self, images: Sequence[Image]) -> Features:
         """Encode a batch of (H, W) uint8 images; each is squeezed to the square that the backbone sees."""
         import torch
 
         from orthoray.models import normalise
-        from orthoray.models.features import forward_tokens
+        from orthoray.models.features import forward_blocks, forward_tokens
 
         batch = torch.from_numpy(np.stack([resize(image, self.resolution) for image in images]))
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             x = normalise(batch.unsqueeze(1).to(self.device), self.card)
+            if self.blocks:
+                tokens, mean = forward_blocks(self.backbone, x, self.blocks)
+                row = torch.cat([tokens.flatten(1), mean], dim=1)
+                return np.asarray(row.float().cpu().numpy(), dtype=np.float32)
             cls, patches = forward_tokens(self.backbone, x)
             pooled: dict[str, Any] = {"cls": lambda: cls, "mean": lambda: patches.mean(dim=1)}
             parts = [pooled[name]().float() for name in self.pooling.split("+")]

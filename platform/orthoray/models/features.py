@@ -71,6 +71,28 @@ def forward_tokens(backbone: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, 
     return (tokens[:, 0] if prefix else patches.mean(dim=1)), patches
 
 
+def forward_blocks(backbone: nn.Module, x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Class tokens of the last blocks, each after the final norm, and the mean patch token of the last one.
+
+    Args:
+        backbone: a timm ViT or Eva (DINOv3) of ``count`` blocks or more.
+        x: (B, C, H, W) normalised input.
+        count: number of blocks.
+
+    Returns:
+        class tokens (B, count, D), the last block's last, and the mean of its patch tokens (B, D). A backbone without
+        class token gives the means of patch tokens in its place.
+    """
+    import torch
+
+    prefix = bool(getattr(backbone, "num_prefix_tokens", 0))
+    found = backbone.forward_intermediates(  # type: ignore[operator]
+        x, indices=count, return_prefix_tokens=prefix, norm=True, output_fmt="NLC", intermediates_only=True
+    )
+    patches = [(one[0] if prefix else one).mean(dim=1) for one in found]
+    return torch.stack([one[1][:, 0] for one in found] if prefix else patches, dim=1), patches[-1]
+
+
 def norm_after_pooling(backbone: nn.Module) -> nn.Module | None:
     """The norm that timm keeps in a ConvNeXt's head, after the pooling; None if `forward_features` ends in a norm."""
     head = getattr(backbone, "head", None)

@@ -119,6 +119,8 @@ def subset(samples: Samples, rows: npt.NDArray[np.int64]) -> Samples:
         image_id=samples.image_id[images],
         image_dataset=samples.image_dataset[images],
         owner=place[samples.owner[images]],
+        plane=None if samples.plane is None else samples.plane[images],
+        position=None if samples.position is None else samples.position[images],
     )
 
 

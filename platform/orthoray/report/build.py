@@ -18,7 +18,7 @@ from orthoray.report.naming import EXPLAINED, breakable, metric_name, model_name
 from orthoray.report.pages import templates
 from orthoray.report.provenance import provenance
 from orthoray.report.svg import mark_icon
-from orthoray.report.tables import fraction_table, result_tables
+from orthoray.report.tables import fraction_table, protocol_table, result_tables
 from orthoray.report.training import training
 from orthoray.report.words import question, scope, summary, verdicts
 
@@ -70,6 +70,7 @@ def collect(study: Study) -> dict[str, Any]:
         "dots": dot_plots(study),
         "differences": differences(study),
         "tables": result_tables(study),
+        "protocols": protocol_table(study),
         "rocs": roc_plots(study),
         "confusions": confusions(study),
         "fractions": {"plots": fraction_plots(study), "table": fraction_table(study)},

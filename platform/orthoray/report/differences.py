@@ -17,7 +17,7 @@ LANE, ROOM = 26, 40
 
 
 def differences(study: Study) -> dict[str, Any] | None:
-    """Tests at all training patients, by the headline metric of each task; None with a single model.
+    """Tests at all training patients, by the headline metric of each task; None where nothing can be compared.
 
     Returns:
         ``tasks``: title, metric, svg (a forest of the differences) and rows of text for the table; ``unknown``: whether
@@ -31,6 +31,8 @@ def differences(study: Study) -> dict[str, Any] | None:
     )
     draws = draw_all(predictions, {name: [metric] for name, metric in headline.items()})
     tests = compare(results, draws, headline, study.candidate)
+    if tests.empty:
+        return None
     tasks = [
         {
             "title": task["title"],
@@ -39,6 +41,7 @@ def differences(study: Study) -> dict[str, Any] | None:
             "rows": [_row(row) for row in records(tests[tests["task"] == name])],
         }
         for name, task in study.tasks.items()
+        if (tests["task"] == name).any()
     ]
     return {"tasks": tasks, "unknown": bool((tests["undefined"] > 0).any())}
 

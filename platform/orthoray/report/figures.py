@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from orthoray.evaluation.results import POOLED
-from orthoray.report.load import Study, full_data, short
+from orthoray.report.load import Study, first_protocol, full_data, short
 from orthoray.report.naming import CHANCE_TEXT, MARKS, chance_level, metric_name, model_name
 from orthoray.report.svg import TOP, Chart
 
@@ -36,13 +36,14 @@ def _dots(study: Study, name: str, task: dict[str, Any]) -> dict[str, Any]:
     low, high = min([*values, *([] if chance is None else [chance])]), max(values)
     room = max(0.02, 0.08 * (high - low))
     lane = 44
-    height = TOP + lane * len(study.models) + 40
+    shown = study.ranked_on(name)
+    height = TOP + lane * len(shown) + 40
     chart = Chart.over((low - room, min(high + room, 1.0 if high < 0.985 else 1.01)), (0, 1), height, left=92)
     chart.axes(metric_name(metric), y_ticks=False)
     if chance is not None:
         chart.line(chart.x(chance), TOP, chart.x(chance), height - 40, "chance")
     told = []
-    for place, model in enumerate(study.ranked):
+    for place, model in enumerate(shown):
         folds = rows[rows["model"] == model].sort_values(["seed", "fold"])["value"].astype(float).tolist()
         look, middle = style(study, model), TOP + lane * (place + 0.5)
         chart.text(84, middle + 4, short(model_name(model), 12), "name", "end")
@@ -75,7 +76,8 @@ def _roc(study: Study, name: str, task: dict[str, Any]) -> dict[str, Any]:
     chart.y_title("True positive rate (sensitivity)")
     chart.curve([0, 1], [0, 1], "chance")
     areas: list[dict[str, Any]] = []
-    for model in reversed(study.ranked[: len(MARKS)]):
+    shown = study.ranked_on(name)
+    for model in reversed(shown[: len(MARKS)]):
         rows = part[part["model"] == model]
         label, score = rows["label"].to_numpy(), rows["score_1"].to_numpy(dtype=np.float64)
         fpr, tpr, _ = roc_curve(label, score)
@@ -85,7 +87,7 @@ def _roc(study: Study, name: str, task: dict[str, Any]) -> dict[str, Any]:
     told = ", ".join(f"{model_name(item['model'])} {item['area']:.3f}" for item in areas)
     label_text = f"ROC curves for {task['title']}. Area under the curve: {told}."
     counts = {"positive": int((rows["label"] == 1).sum()), "n": len(rows)}
-    left_out = max(0, len(study.ranked) - len(MARKS))
+    left_out = max(0, len(shown) - len(MARKS))
     return {"title": task["title"], "svg": chart.render(label_text), "areas": areas, "left_out": left_out, **counts}
 
 
@@ -105,7 +107,8 @@ def confusions(study: Study) -> list[dict[str, Any]]:
             continue
         part = first_seed(study, name)
         matrices = [
-            {"model": model, **_matrix(part[part["model"] == model], len(task["classes"]))} for model in study.ranked
+            {"model": model, **_matrix(part[part["model"] == model], len(task["classes"]))}
+            for model in study.ranked_on(name)
         ]
         found.append({"title": task["title"], "classes": task["classes"], "matrices": matrices})
     return found
@@ -127,8 +130,7 @@ def fraction_plots(study: Study) -> list[dict[str, Any]]:
     """Headline metric against the share of training patients, for tasks fitted with several shares."""
     plots = []
     for name, task in study.tasks.items():
-        part = study.table[(study.table["task"] == name) & study.table["headline"]]
-        part = part[part["protocol"] == part["protocol"].iloc[0]]
+        part = first_protocol(study.table[study.table["headline"]], name)
         if part["fraction"].nunique() < 2:
             continue
         low, high = (
@@ -138,7 +140,7 @@ def fraction_plots(study: Study) -> list[dict[str, Any]]:
         ends = (100 * float(part["fraction"].min()), 100 * float(part["fraction"].max()))
         chart = Chart.over((ends[0] - 6, ends[1] + 6), (low - 0.02, high + 0.02))
         chart.axes("share of training patients, %")
-        for model in reversed(study.ranked):
+        for model in reversed(study.ranked_on(name)):
             _share_line(chart, part[part["model"] == model].sort_values("fraction"), study, model)
         label = f"{task['title']}: {metric_name(study.headline(name))} by share of training patients; see the table."
         metric = metric_name(study.headline(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -36,9 +37,10 @@ class Study:
 
     @property
     def models(self) -> list[str]:
-        """Names of the models, in the order of tables."""
+        """Names of the models that have results, in the order of tables."""
+        there = set(self.results["model"])
         ordered = sorted(self.facts["models"], key=lambda model: int(model["order"]))
-        return [str(model["name"]) for model in ordered]
+        return [str(model["name"]) for model in ordered if model["name"] in there]
 
     @property
     def candidate(self) -> str:
@@ -47,8 +49,7 @@ class Study:
             return str(self.facts["candidate"])
         if "pretrained" in self.models:
             return "pretrained"
-        kinds = {str(model["name"]): model["kind"] for model in self.facts["models"]}
-        checkpoints = [name for name in self.models if kinds[name] == "checkpoint"]
+        checkpoints = [name for name in self.models if self.model(name)["kind"] == "checkpoint"]
         return (checkpoints or self.models)[-1]
 
     @property
@@ -60,6 +61,11 @@ class Study:
     def ranked(self) -> list[str]:
         """The candidate first, then the comparisons: the order of every table and figure."""
         return [self.candidate, *self.comparisons]
+
+    def ranked_on(self, task: str) -> list[str]:
+        """`ranked`, without models to which the task's shown protocol (`first_protocol`) does not apply."""
+        there = set(full_data(self.results, task)["model"])
+        return [name for name in self.ranked if name in there]
 
     def model(self, name: str) -> dict[str, Any]:
         """The facts of one model."""
@@ -121,9 +127,11 @@ def _check(uri: str, facts: dict[str, Any], results: pd.DataFrame, predictions: 
             if strange:
                 text = f"{column} '{strange[0]}' is not in study.json"
                 raise InputError(f"{uri}/{name}: {text}; the files are of different studies. {_AGAIN}")
-    complete = len(set(results["task"])) * len(models)
-    if len(results.drop_duplicates(["task", "model"])) != complete:
-        raise InputError(f"{uri}/results.parquet: some model has no results on some task. {_AGAIN}")
+    there = set(results[["task", "model", "protocol"]].itertuples(index=False, name=None))
+    lacking = [where for where in _wanted(facts, results) if where not in there]
+    if lacking:
+        told = "model '{1}' has no results on task '{0}' by {2}".format(*lacking[0])
+        raise InputError(f"{uri}/results.parquet: {told}. {_AGAIN}")
     key = ["task", "model", "seed", "fraction"]
     found = set(predictions[key].itertuples(index=False, name=None))
     wanted = set(results[key].itertuples(index=False, name=None))
@@ -131,16 +139,25 @@ def _check(uri: str, facts: dict[str, Any], results: pd.DataFrame, predictions: 
         raise InputError(f"{uri}: results.parquet and predictions.parquet do not hold the same fits. {_AGAIN}")
 
 
+def _wanted(facts: dict[str, Any], results: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Task, model and protocol of all results that a study has, without those that study.json calls not applicable."""
+    gaps = {(gap["task"], gap["model"], gap["protocol"]) for gap in facts.get("not_applicable", [])}
+    names = [str(model["name"]) for model in facts["models"]]
+    every = product(dict.fromkeys(results["task"]), names, dict.fromkeys(results["protocol"]))
+    return [where for where in every if where not in gaps]
+
+
 def full_data(frame: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Rows of one task under the study's first protocol at the largest share of training patients."""
+    """Rows of one task under `first_protocol` at the largest share of training patients."""
     part = first_protocol(frame, task)
     return pd.DataFrame(part[part["fraction"] == part["fraction"].max()])
 
 
 def first_protocol(frame: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Rows of one task under the study's first protocol."""
+    """Rows of one task under the study's first protocol among those that apply to most models."""
     part = frame[frame["task"] == task]
-    return pd.DataFrame(part[part["protocol"] == part["protocol"].iloc[0]])
+    models = part.groupby("protocol", sort=False)["model"].nunique()
+    return pd.DataFrame(part[part["protocol"] == models.idxmax()])
 
 
 def file_digest(uri: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orthoray.evaluation.applicable import Gap, gap_lines
 from orthoray.report.load import Study
 from orthoray.report.naming import count, joined, model_name, model_text
 
@@ -34,6 +35,11 @@ def method(study: Study) -> list[tuple[str, str]]:
         rows.append(("Selection", f"{facts['inner']}{by}; never on the fold that is reported."))
     if facts.get("aggregate"):
         rows.append(("Studies of several images", f"The features of their images are pooled: {facts['aggregate']}."))
+    others: dict[str, str] = facts.get("others", {})
+    rows += [(f"Protocol {name}", f"{text}.") for name, text in others.items()]
+    gaps = gap_lines([Gap(**gap) for gap in study.facts.get("not_applicable", [])])
+    if gaps:
+        rows.append(("Not applicable", f"These have no results: {'; '.join(gaps)}."))
     texts = {name: model_text(study.model(name)) for name in study.models}
     if facts.get("pixels"):
         texts |= {name: f"{texts[name]} {facts['pixels']}." for name in texts if study.model(name)["kind"] == "pixels"}

@@ -63,14 +63,34 @@ def plus_minus(mean: float, sd: float) -> str:
     return text.replace("-", "−")
 
 
+def protocol_table(study: Study) -> list[dict[str, Any]]:
+    """Headline metric of each task, protocols × models (all training patients); empty where there is one protocol."""
+    head = study.table[study.table["headline"]]
+    head = head[head["fraction"] == head["fraction"].max()]
+    if head["protocol"].nunique() < 2:
+        return []
+    tasks = []
+    for name, task in study.tasks.items():
+        part = head[head["task"] == name]
+        cells = {
+            (str(protocol), str(model)): plus_minus(float(mean), float(sd))
+            for protocol, model, mean, sd in zip(part["protocol"], part["model"], part["mean"], part["sd"], strict=True)
+        }
+        rows = [
+            {"protocol": protocol, "cells": [cells.get((protocol, model), "–") for model in study.ranked]}
+            for protocol in dict.fromkeys(part["protocol"].astype(str))
+        ]
+        tasks.append({"title": task["title"], "metric": metric_name(study.headline(name)), "rows": rows})
+    return tasks
+
+
 def fraction_table(study: Study) -> dict[str, Any]:
     """Headline metric by share of the training patients: ``shares``, and per task one row of cells for each model."""
     head = study.table[study.table["headline"]]
     shares = sorted({float(value) for value in head["fraction"]})
     tasks = []
     for name, task in study.tasks.items():
-        part = head[head["task"] == name]
-        part = part[part["protocol"] == part["protocol"].iloc[0]]
+        part = first_protocol(head, name)
         cells = {
             (str(model), float(share)): plus_minus(float(mean), float(sd))
             for model, share, mean, sd in zip(part["model"], part["fraction"], part["mean"], part["sd"], strict=True)

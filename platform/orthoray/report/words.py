@@ -15,7 +15,10 @@ MOST_LISTED = 4
 
 
 def verdicts(study: Study) -> list[dict[str, Any]]:
-    """Per task: the headline metric of every model, and what it says about the candidate; no judgement if alone."""
+    """Per task: the headline metric of every model, and what it says about the candidate.
+
+    No judgement where the candidate is alone, or the protocol that is shown does not apply to it.
+    """
     judged = None
     if study.comparisons:
         judged = verdict(study.results, study.candidate, study.comparisons, dict(study.facts["headline"]))
@@ -30,9 +33,10 @@ def verdicts(study: Study) -> list[dict[str, Any]]:
             "cells": {model: plus_minus(mean[model], sd[model]) for model in study.models if model in mean},
             "call": "",
         }
-        if judged is not None:
+        others = [model for model in study.comparisons if model in mean]
+        if judged is not None and others and study.candidate in mean:
             facts = judged[(judged["task"] == name) & (judged["protocol"] == part["protocol"].iloc[0])].iloc[0]
-            rival = str(mean[study.comparisons].idxmax())
+            rival = str(mean[others].idxmax())
             margin = float(mean[study.candidate] - mean[rival])
             row["call"] = BETTER if bool(facts["beats"]) else AHEAD if margin > 0 else NOT_BETTER
             row |= {"rival": model_name(rival), "rival_cell": plus_minus(mean[rival], sd[rival]), "margin": margin}
@@ -66,6 +70,9 @@ def summary(study: Study, rows: list[dict[str, Any]]) -> list[str]:
     if not study.comparisons:
         return [f"The study holds a single model, {name}, so there is nothing to compare it with; see the tables."]
     others = joined([f"“{model_name(model)}”" for model in study.comparisons])
+    rows = [row for row in rows if row["call"]]
+    if not rows:
+        return [f"No task compares {name} with another model under one protocol; see the tables."]
     groups = {call: [row for row in rows if row["call"] == call] for call in (BETTER, AHEAD, NOT_BETTER)}
     won = len(groups[BETTER])
     opening = f"On {won} of {count(len(rows), 'task')}" if won else f"On none of {count(len(rows), 'task')}"

@@ -44,7 +44,7 @@ def test_a_study_with_fine_tuning_and_its_resumption(cohort, capsys, monkeypatch
     assert {fact["head"] for fact in facts} == {"linear"}
     assert all(fact["n_train"] == 12 for fact in facts)
     shown = capsys.readouterr().out
-    assert "pixels is not judged by ft" in shown
+    assert "ft does not apply to pixels on" in shown
 
     before = parts(cohort)
     assert len(before) == 2 * 2 * 2
