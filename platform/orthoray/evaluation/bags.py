@@ -131,7 +131,7 @@ def train_bags(
     Raises:
         RunError: no epoch had a finite loss.
     """
-    own, y = bags.standardised(torch.from_numpy(fit)), torch.from_numpy(labels)
+    own, y = bags.standardised(torch.from_numpy(fit)), torch.from_numpy(labels.copy())  # from Ray it is read-only
     weight = _class_weights(labels[fit], n_classes, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -12,6 +12,7 @@ from orthoray.errors import nearest
 from orthoray.evaluation.finetune.settings import FineTuneConfig, SearchConfig
 from orthoray.evaluation.frozen_settings import MilConfig, SgdConfig, TransformerConfig
 from orthoray.features.aggregate import Aggregation
+from orthoray.features.corruptions import Kind
 from orthoray.features.settings import FeatureSettings
 
 Protocol = Literal[
@@ -83,6 +84,16 @@ class KnnConfig(StrictModel):
 
     k: int = Field(default=20, ge=1)
     temperature: float = Field(default=0.07, gt=0)
+
+
+class RobustnessConfig(StrictModel):
+    """Test images made worse (`orthoray.features.corruptions`): the linear probe of clean images is tested on them.
+
+    Every kind and severity is a pass over the test images by every model; none by default.
+    """
+
+    corruptions: list[Kind] = Field(default=[])
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[1, 3, 5], min_length=1)
 
 
 class LeakConfig(StrictModel):
@@ -160,6 +171,7 @@ class StudyConfig(StrictModel):
     small_cell: int = Field(default=10, ge=1)
     pretraining: Literal["transductive", "inductive"] = "transductive"
     leaks: LeakConfig = LeakConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:

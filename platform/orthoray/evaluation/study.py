@@ -11,7 +11,7 @@ from orthoray.config import to_yaml
 from orthoray.data.splits import UNUSED, outer_folds
 from orthoray.errors import InputError, RunError
 from orthoray.evaluation.applicable import gap_lines
-from orthoray.evaluation.conclusions import Conclusions, conclude
+from orthoray.evaluation.conclusions import conclude
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.describe import describe
 from orthoray.evaluation.dry_run import dry_run
@@ -23,6 +23,7 @@ from orthoray.evaluation.live import Live
 from orthoray.evaluation.lock import StudyLock
 from orthoray.evaluation.preflight import Plan, PlannedTask, plan_study
 from orthoray.evaluation.results import collect
+from orthoray.evaluation.robustness import measure_robustness, robustness_lines
 from orthoray.evaluation.row_facts import protocol_facts
 from orthoray.evaluation.rows import Row, digest, finished, samples_digest, whole_groups
 from orthoray.evaluation.shots import rows_of, shots_of, too_many
@@ -110,11 +111,14 @@ def _work(
     known = {name: attributes(task.samples, indices) for name, task in plan.tasks.items()}
     conclusions = conclude(results, predictions, cards, known, config)
     conclusions.write(out)
+    robust = robustness_lines(measure_robustness(config, plan, out))
     status = "done" if len(whole) == len(rows) else "partial"
     storage.write_json(storage.join(out, "study.json"), describe(config, plan, status))
     tracker.log(_tracked(table), step=0)
     log_groups(tracker, out, table, results, {(row.task, row.model, row.protocol) for row in todo})
-    _report(config, out, results, table, conclusions)
+    _report(
+        config, out, results, table, [*conclusions.told(min(config.fractions), config.tested()), ("Robustness", robust)]
+    )
     return failed, rows
 
 
@@ -241,7 +245,7 @@ def _tracked(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _report(
-    config: StudyConfig, out: str, results: pd.DataFrame, table: pd.DataFrame, conclusions: Conclusions
+    config: StudyConfig, out: str, results: pd.DataFrame, table: pd.DataFrame, told: list[tuple[str, list[str]]]
 ) -> None:
     heading("Results: mean ± SD over folds")
     for line in summary_lines(table):
@@ -249,8 +253,9 @@ def _report(
     if set(STANDARD) <= set(results["model"]):
         for line in verdict_lines(verdict(results)):
             say(f"  {line}")
-    for title, lines in conclusions.told(min(config.fractions), config.tested()):
-        heading(title)
+    for title, lines in told:
+        if lines:
+            heading(title)
         for line in lines:
             say(f"  {line}")
     outputs(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from orthoray import storage
 from orthoray.config import Auto
 from orthoray.errors import InputError, RunError
 from orthoray.features import Pooling, Precision
+from orthoray.features.corruptions import Kind, corrupt
 from orthoray.features.pixels import PIXEL_SIDE, resize, thumbnail
 
 Image = npt.NDArray[np.uint8]
@@ -35,6 +36,7 @@ class EncoderSpec:
 
     ``content`` is the hash of the checkpoint's bytes (empty for pixels), so that other weights at the same place
     are other features. ``layers``: ``last``, or ``last4`` for several blocks (`orthoray.features.blocks`).
+    ``corruption``: kind and severity, ``noise-3``, of what is done to each image before.
     """
 
     kind: Literal["pixels", "checkpoint", "image"]
@@ -44,15 +46,20 @@ class EncoderSpec:
     resolution: int = PIXEL_SIDE
     layers: str = "last"
     precision: Precision = "fp32"
+    corruption: str = ""
 
     def key(self, dataset_id: str, modality: str | None) -> str:
         """Folder name: readable head and a hash over (checkpoint content, dataset, layers, pooling, resolution)."""
         facts = {name: value for name, value in asdict(self).items() if name != "checkpoint"}
+        if not self.corruption:
+            del facts["corruption"]
         text = json.dumps({**facts, "dataset_id": dataset_id, "modality": modality, "format": 1}, sort_keys=True)
         return f"{self.kind}-{self.resolution}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def build(self, threads: int, device: str) -> Encoder:
         """Load the encoder in the process that will use it."""
+        if self.corruption:
+            return CorruptedEncoder(replace(self, corruption="").build(threads, device), self.corruption)
         if self.kind == "pixels":
             return PixelEncoder(self.resolution)
         if self.kind == "image":
@@ -139,6 +146,18 @@ class ImageEncoder:
     def encode(self, images: Sequence[Image]) -> Image:
         """Encode a batch of (H, W) uint8 images."""
         return np.stack([resize(image, self.side).reshape(-1) for image in images])
+
+
+class CorruptedEncoder:
+    """Images made worse, then encoded."""
+
+    def __init__(self, encoder: Encoder, corruption: str) -> None:
+        kind, _, severity = corruption.partition("-")
+        self.encoder, self.kind, self.severity = encoder, cast(Kind, kind), int(severity)
+
+    def encode(self, images: Sequence[Image]) -> Features | Image:
+        """Encode a batch of (H, W) uint8 images."""
+        return self.encoder.encode([corrupt(image, self.kind, self.severity) for image in images])
 
 
 class BackboneEncoder:
