@@ -15,6 +15,9 @@ from orthoray.progress import say
 REFRESH_S = 30.0
 """Least seconds between two writings of the tables."""
 
+MOST_TIMES = 20.0
+"""They are written again after this many times what the last writing took, at the earliest."""
+
 Group = tuple[str, str, str, float]
 """Task, model, protocol, fraction."""
 
@@ -47,7 +50,7 @@ class Live:
             self.members.setdefault(_group(row), []).append(row)
             if row not in done:
                 self.missing.setdefault(_group(row), set()).add(row)
-        self._last = clock()
+        self._last, self._wait = clock(), REFRESH_S
 
     def ended(self, rows: Sequence[Row]) -> None:
         """Some rows have their part files."""
@@ -60,9 +63,11 @@ class Live:
                     whole.append(_group(row))
         for group in whole:
             say(f"  {self._line(group)}")
-        if whole and self.clock() - self._last >= REFRESH_S:
+        if whole and self.clock() - self._last >= self._wait:
+            began = self.clock()
             collect(self.study, self.out, whole_groups(self.rows, self.out), self.cards, "")
             self._last = self.clock()
+            self._wait = max(REFRESH_S, MOST_TIMES * (self._last - began))
 
     def _line(self, group: Group) -> str:
         task, model, protocol, fraction = group
