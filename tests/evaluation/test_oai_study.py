@@ -202,6 +202,18 @@ def test_a_study_of_all_of_them(oai, tiny_checkpoint, tmp_path, capsys):
     assert drawn["value"] == pytest.approx(means["xr_tkr_time", "c_index"])
     tests = pd.read_parquet(f"{out}/comparisons.parquet")
     assert set(tests.loc[tests["task"] == "xr_tkr_time", "metric"]) == {"c_index"}
+    alone = {
+        **values,
+        "out": str(tmp_path / "tuned"),
+        "tasks": ["time to TKR"],
+        "protocols": ["ft"],
+        "models": models[1:],
+    }
+    alone["finetune"] = {"epochs": 2, "drop_path": 0.0, "batch_size": 32}
+    tuned = pd.read_parquet(f"{run_study(parse_config(StudyConfig, alone, 'study'))}/results.parquet")
+    folds = tuned[tuned["fold"] >= 0]
+    assert folds["params"].str.contains('"head": "cox"').all()
+    assert set(folds["metric"]) == set(timed["metric"])
     page = build_report(out).read_text(encoding="utf-8")
     assert "Time to total knee replacement" in page
     assert "C-index" in page

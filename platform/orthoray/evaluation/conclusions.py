@@ -15,7 +15,9 @@ from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.curves import curve_lines, learning_curves
 from orthoray.evaluation.efficiency import efficiency_lines, labels_needed
 from orthoray.evaluation.macro import macro_lines, macro_table
+from orthoray.evaluation.overall import rank_lines, rank_table
 from orthoray.evaluation.subgroups import subgroup_lines, subgroup_table
+from orthoray.evaluation.summary import summarise
 from orthoray.evaluation.tasks import TaskCard
 
 MOST = 500
@@ -25,12 +27,14 @@ MOST = 500
 class Conclusions(NamedTuple):
     """Intervals of all values, tests of the candidate against all others, and the labels with which it matches them.
 
-    ``curves``: power laws over the shares of labelled patients. ``calibration, reliability, decisions``: see
-    `calibrated.Trust`. ``subgroups``: of the candidate. ``macro``: means over the parts of tasks of several labels.
+    ``ranks``: over tasks. ``curves``: power laws over the shares of labelled patients. ``calibration, reliability,
+    decisions``: see `calibrated.Trust`. ``subgroups``: of the candidate. ``macro``: means over the parts of tasks of
+    several labels.
     """
 
     intervals: pd.DataFrame
     comparisons: pd.DataFrame
+    ranks: pd.DataFrame
     efficiency: pd.DataFrame
     curves: pd.DataFrame
     calibration: pd.DataFrame
@@ -50,6 +54,7 @@ class Conclusions(NamedTuple):
         """Headings and lines of plain text; ``least``: the smallest share of the training patients."""
         parts: list[tuple[str, pd.DataFrame, Callable[[pd.DataFrame], list[str]]]] = [
             ("Differences: bootstrap over patients, 95 % interval", self.comparisons, comparison_lines),
+            ("Over all tasks: mean ranks", self.ranks, rank_lines),
             ("Label efficiency: 95 % interval over patients", self.efficiency, lambda t: efficiency_lines(t, least)),
             ("Learning curves: a power law over the shares", self.curves, lambda t: curve_lines(t, candidate)),
             ("Calibration: 95 % interval over patients", self.calibration, lambda t: calibration_lines(t, candidate)),
@@ -73,6 +78,7 @@ def conclude(
     return Conclusions(
         intervals(draws),
         compare(results, draws, headline, candidate),
+        rank_table(summarise(results, headline), candidate),
         labels_needed(draws, headline, candidate),
         learning_curves(draws, headline),
         *trust(results, predictions, cards),
