@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 from lightly import PRELUDE, prepared
 from orthoray.config import load_config
+from orthoray.features.candidate_settings import Candidate
+from orthoray.features.candidates import prepare
 from orthoray.pretrain.config import PretrainConfig
 from orthoray.pretrain.probes import plan_probes, probe_checkpoint
 from orthoray.pretrain.settings.probes import ProbesConfig
-from orthoray.transferability.candidates import prepare
-from orthoray.transferability.config import Candidate
 
 PRESET = Path(__file__).parents[1] / "jobs" / "configs" / "pretrain_knee_xray_kl_long.yaml"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

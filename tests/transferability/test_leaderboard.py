@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from orthoray.features.candidate_settings import Candidate
+from orthoray.features.candidates import Ready
 from orthoray.transferability import aggregate
-from orthoray.transferability.candidates import Ready
-from orthoray.transferability.config import Candidate
 from orthoray.transferability.leaderboard import leaderboard
 from orthoray.transferability.references import held_against
 from orthoray.transferability.targets import Labelled

@@ -9,9 +9,10 @@ import torch
 
 from orthoray.cli import main
 from orthoray.errors import InputError
+from orthoray.features.candidate_settings import Candidate
+from orthoray.features.candidates import missing_weights, prepare
 from orthoray.models import create_backbone
-from orthoray.transferability.candidates import missing_weights, prepare
-from orthoray.transferability.config import Candidate, RankConfig, candidates_of
+from orthoray.transferability.config import RankConfig, candidates_of
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
 

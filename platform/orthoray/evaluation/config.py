@@ -12,6 +12,7 @@ from orthoray.errors import nearest
 from orthoray.evaluation.finetune.settings import FineTuneConfig, SearchConfig
 from orthoray.evaluation.frozen_settings import MilConfig, SgdConfig, TransformerConfig
 from orthoray.features.aggregate import Aggregation
+from orthoray.features.candidate_settings import Candidate
 from orthoray.features.corruptions import Kind
 from orthoray.features.settings import FeatureSettings
 
@@ -96,6 +97,16 @@ class RobustnessConfig(StrictModel):
     severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(default=[1, 3, 5], min_length=1)
 
 
+class BaselineConfig(StrictModel):
+    """General backbones: ``candidates``, a list or a file of them; ``weights``, name → file, folder, URL or timm:TAG.
+
+    They are frozen and fine-tuned as the study's other models. Those without weights are named, and left out.
+    """
+
+    candidates: list[Candidate] | str = "baselines"
+    weights: dict[str, str] = Field(default={})
+
+
 class LeakConfig(StrictModel):
     """Leak checks, which always run. ``on_copies``: what to do with an image that is, pixel for pixel, in two folds."""
 
@@ -170,6 +181,7 @@ class StudyConfig(StrictModel):
     resamples: int = Field(default=2000, ge=100, le=100_000)
     small_cell: int = Field(default=10, ge=1)
     pretraining: Literal["transductive", "inductive"] = "transductive"
+    baselines: BaselineConfig = BaselineConfig()
     leaks: LeakConfig = LeakConfig()
     robustness: RobustnessConfig = RobustnessConfig()
 

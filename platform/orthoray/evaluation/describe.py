@@ -35,6 +35,7 @@ def describe(config: StudyConfig, plan: Plan, status: str) -> dict[str, Any]:
         "skipped": plan.skipped,
         "not_applicable": [gap._asdict() for gap in plan.gaps],
         "models": _models(config, plan),
+        "missing_models": plan.missing,
         "candidate": config.tested(),
         "headline": {name: task.card.headline for name, task in plan.tasks.items()},
         "protocol": _protocol(config),

@@ -45,6 +45,7 @@ class PlannedTask:
 class Plan:
     """A study that has passed all checks. ``overlap`` maps a model to the evaluated datasets it was pretrained on.
 
+    ``missing``: baselines without weights, and where these are published.
     ``gaps``: protocols that do not apply to a task and model, which have no rows.
     """
 
@@ -54,6 +55,7 @@ class Plan:
     overlap: dict[str, list[str]]
     skipped: dict[str, str] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 def plan_study(config: StudyConfig) -> Plan:

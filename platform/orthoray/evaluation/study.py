@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 
@@ -11,6 +13,7 @@ from orthoray.config import to_yaml
 from orthoray.data.splits import UNUSED, outer_folds
 from orthoray.errors import InputError, RunError
 from orthoray.evaluation.applicable import gap_lines
+from orthoray.evaluation.baselines import FOLDER, missing_line, with_baselines
 from orthoray.evaluation.conclusions import conclude
 from orthoray.evaluation.config import StudyConfig
 from orthoray.evaluation.describe import describe
@@ -54,14 +57,14 @@ def run_study(config: StudyConfig, retry_failed: bool = False) -> str:
             driver is at work in the same folder.
         RunError: rows failed, or an extraction did; finished rows keep their results.
     """
-    out = storage.absolute(config.out)
-    plan = plan_study(config)
+    out, asked = storage.absolute(config.out), config
+    config, plan = _planned(config, storage.join(out, FOLDER))
     check_existing_splits(out, plan)
     check_copies(config, plan)
     _announce(config, plan)
     storage.makedirs(out)
     with StudyLock(out) as lock:
-        storage.write_bytes(storage.join(out, "config.yaml"), to_yaml(config).encode())
+        storage.write_bytes(storage.join(out, "config.yaml"), to_yaml(asked).encode())
         write_study_splits(out, plan)
         storage.write_json(storage.join(out, "study.json"), describe(config, plan, "running"))
         with Tracker(out, "study", config.model_dump(mode="json")) as tracker:
@@ -80,10 +83,21 @@ def plan_lines(config: StudyConfig, price_per_hour: float | None = None) -> list
     Raises:
         InputError: as `run_study`.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        config, plan = _planned(config, folder)
+        check_existing_splits(storage.absolute(config.out), plan)
+        _announce(config, plan)
+        return dry_run(config, plan, study_rows(config, plan), price_per_hour)
+
+
+def _planned(config: StudyConfig, folder: str) -> tuple[StudyConfig, Plan]:
+    """The configuration with its baselines, whose checkpoints are written to ``folder``, and the plan of it.
+
+    All that is wrong with the study itself is found before such a checkpoint is written.
+    """
     plan = plan_study(config)
-    check_existing_splits(storage.absolute(config.out), plan)
-    _announce(config, plan)
-    return dry_run(config, plan, study_rows(config, plan), price_per_hour)
+    whole, missing = with_baselines(config, folder)
+    return whole, replace(plan if whole.models == config.models else plan_study(whole), missing=missing)
 
 
 def _work(
@@ -228,7 +242,7 @@ def _announce(config: StudyConfig, plan: Plan) -> None:
             say(f"  task {name} is not run with {shots} shots: {why}")
     for name, reason in plan.skipped.items():
         say(f"  task {name} is left out: {reason}")
-    for line in gap_lines(plan.gaps):
+    for line in [*gap_lines(plan.gaps), *filter(None, [missing_line(plan.missing)])]:
         say(f"  {line}")
 
 

@@ -63,6 +63,7 @@ def collect(study: Study) -> dict[str, Any]:
         "verdicts": judged,
         "overlap": study.facts.get("overlap", {}),
         "skipped": study.facts.get("skipped", {}),
+        "missing": list(study.facts.get("missing_models", {})),
         "cohorts": cohorts,
         "pictures": pictures,
         "pictures_note": pictures_note,

@@ -3,60 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from orthoray.config import Auto, StrictModel, parse_config, project_folders, read_yaml
-from orthoray.errors import InputError, nearest
+from orthoray.config import Auto, StrictModel
+from orthoray.features.candidate_settings import NAME, Candidate, listed
 from orthoray.features.settings import FeatureSettings
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-LISTS = "jobs/configs/candidates"
 
 Estimator = Literal["logme", "sfda", "ped_sfda", "ped_logme", "nleep", "parc", "itm", "ncti", "hscore", "knn", "probe"]
 PUBLISHED: tuple[Estimator, ...] = ("logme", "sfda", "ped_sfda", "ped_logme", "nleep", "parc", "itm", "ncti")
 SANITY: tuple[Estimator, ...] = ("hscore", "knn", "probe")
 """Columns that every leaderboard has, whatever is asked for."""
-
-
-class Candidate(StrictModel):
-    """A backbone to rank: an architecture of timm with weights, or a checkpoint folder of a pretraining run."""
-
-    name: str = Field(pattern=NAME)
-    method: str = Field(default="", description="How it was pretrained, for tables: DINO, MAE …")
-    backbone: str = Field(default="", description="timm's name of the architecture.")
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="Further options of the architecture.")
-    weights: str | None = Field(default=None, description="File, folder or URL on any filesystem, or timm:TAG.")
-    published: str = Field(default="", description="Where its weights are to be had, for people.")
-    checkpoint: str | None = Field(default=None, description="Checkpoint folder, instead of backbone and weights.")
-    img_size: int = Field(default=224, ge=16, le=2048)
-    mean: tuple[float, float, float] | None = Field(default=None, description="Of the pixels it was trained on.")
-    std: tuple[float, float, float] | None = None
-    imagenet_top1: float | None = Field(
-        default=None, ge=0.0, le=100.0, description="Published accuracy in percent, for the ImageNet row."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Candidate:
-        if bool(self.backbone) == bool(self.checkpoint):
-            raise ValueError(
-                f"candidate '{self.name}' needs either `backbone` (a name of timm) or `checkpoint` (a folder)"
-            )
-        if self.checkpoint and (self.weights or self.kwargs or self.mean or self.std):
-            raise ValueError(
-                f"candidate '{self.name}': weights, kwargs, mean and std stand in the checkpoint's own card"
-            )
-        if (self.mean is None) != (self.std is None):
-            raise ValueError(f"candidate '{self.name}': give both mean and std, or neither")
-        return self
-
-
-class CandidateList(StrictModel):
-    """A file of candidates."""
-
-    candidates: list[Candidate] = Field(min_length=1)
 
 
 class Target(StrictModel):
@@ -114,32 +72,8 @@ class RankConfig(StrictModel):
 
 
 def candidates_of(config: RankConfig) -> list[Candidate]:
-    """The candidates, from the configuration or the file it names.
-
-    Raises:
-        InputError: no such file, or two candidates of one name.
-    """
-    found = config.candidates
-    if isinstance(found, str):
-        file = _list_file(found)
-        found = parse_config(CandidateList, read_yaml(file), str(file)).candidates
-    names = [candidate.name for candidate in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"candidates: {', '.join(twice)} stands there twice; give each a name of its own.")
-    return list(found)
-
-
-def _list_file(name: str) -> Path:
-    if Path(name).is_file():
-        return Path(name)
-    known = {file.stem: file for folder in reversed(project_folders(LISTS)) for file in sorted(folder.glob("*.yaml"))}
-    if name in known:
-        return known[name]
-    raise InputError(
-        f"candidates={name}: neither a file nor a list in {LISTS}.{nearest(name, known)} "
-        f"Lists: {', '.join(known) or 'none'}."
-    )
+    """The candidates, from the configuration or the file it names; see `listed`."""
+    return listed(config.candidates)
 
 
 def uses_ped(columns: Sequence[str]) -> bool:

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from orthoray import storage
 from orthoray.errors import InputError, RunError
+from orthoray.features.candidate_settings import Candidate
+from orthoray.features.candidates import RANDOM, Ready, prepare
 from orthoray.progress import Progress, say
-from orthoray.transferability.candidates import RANDOM, Ready, prepare
 from orthoray.transferability.cells import CellJob, run_cell
-from orthoray.transferability.config import Candidate
 
 T = TypeVar("T")
 

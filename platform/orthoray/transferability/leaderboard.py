@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from orthoray.features.candidates import Ready
 from orthoray.transferability import aggregate
-from orthoray.transferability.candidates import Ready
 from orthoray.transferability.cells import RESAMPLED
 from orthoray.transferability.config import Estimator
 from orthoray.transferability.ncti import TERMS, pool_ncti

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 
 from orthoray import storage
 from orthoray.data.dataset import Dataset
+from orthoray.features.candidate_settings import Candidate
+from orthoray.features.candidates import architecture_of, size_of
 from orthoray.models.backbone import create_backbone
 from orthoray.models.checkpoint import load_checkpoint
 from orthoray.models.peaks import GPU_PEAKS, known_gpu
 from orthoray.progress import heading, say
-from orthoray.transferability.candidates import architecture_of, size_of
-from orthoray.transferability.config import Candidate, RankConfig, candidates_of
+from orthoray.transferability.config import RankConfig, candidates_of
 
 ASSUMED_IMAGES = 100_000
 DEFAULT_GPU = "H100"

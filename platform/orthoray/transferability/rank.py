@@ -11,12 +11,13 @@ import pyarrow as pa
 from orthoray import storage
 from orthoray.config import to_yaml
 from orthoray.errors import InputError
+from orthoray.features.candidate_settings import Candidate
+from orthoray.features.candidates import RANDOM, Ready, missing_weights
 from orthoray.features.encoders import EncoderSpec, checkpoint_spec
 from orthoray.features.store import extract_all
 from orthoray.tracking import Tracker
-from orthoray.transferability.candidates import RANDOM, Ready, missing_weights
 from orthoray.transferability.cells import CellJob, cell_name
-from orthoray.transferability.config import Candidate, Estimator, RankConfig, candidates_of, uses_ped
+from orthoray.transferability.config import Estimator, RankConfig, candidates_of, uses_ped
 from orthoray.transferability.fanout import prepare_all, run_cells
 from orthoray.transferability.generic import Generic, generic_images
 from orthoray.transferability.leaderboard import Cells, Leaderboard, leaderboard, records

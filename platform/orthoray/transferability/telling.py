@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from orthoray import storage
+from orthoray.features.candidate_settings import Candidate
+from orthoray.features.candidates import RANDOM, Ready
 from orthoray.progress import heading, outputs, say
-from orthoray.transferability.candidates import RANDOM, Ready
-from orthoray.transferability.config import Candidate, RankConfig, uses_ped
+from orthoray.transferability.config import RankConfig, uses_ped
 from orthoray.transferability.generic import Generic
 from orthoray.transferability.leaderboard import Leaderboard, records
 from orthoray.transferability.targets import Labelled

@@ -8,13 +8,13 @@ from typing import Any
 
 from orthoray import storage
 from orthoray.errors import InputError
+from orthoray.features.candidate_settings import Candidate
 from orthoray.features.encoders import CONTENT_FILES
 from orthoray.models.backbone import create_audited, size_options
 from orthoray.models.checkpoint import Architecture, Provenance, card_for, load_checkpoint, save_checkpoint
 from orthoray.models.features import Normalisation
 from orthoray.models.flops import VitShape
 from orthoray.models.folding import SourceNormalisation
-from orthoray.transferability.config import Candidate
 
 RANDOM = "random weights"
 
