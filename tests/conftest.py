@@ -79,8 +79,8 @@ def tiny_checkpoint():
     """Return a function: (uri, seed) → a checkpoint folder of a very small ViT for 32 x 32 pixels, of 2 blocks."""
     from tests.stores import write_checkpoint
 
-    def make(uri, seed=0, steps=0, dataset_ids=(), depth=2):
-        return write_checkpoint(str(uri), seed, steps, list(dataset_ids), depth)
+    def make(uri, seed=0, steps=0, dataset_ids=(), depth=2, body_parts=()):
+        return write_checkpoint(str(uri), seed, steps, list(dataset_ids), depth, body_parts)
 
     return make
 

@@ -57,7 +57,7 @@ def write_labels(uri, task, labels):
     storage.write_table(pa.Table.from_pandas(full, preserve_index=False), f"{uri}/labels/{task}.parquet")
 
 
-def write_checkpoint(uri, seed, steps, dataset_ids, depth=2):
+def write_checkpoint(uri, seed, steps, dataset_ids, depth=2, body_parts=()):
     import torch
 
     from orthoray.models import Normalisation, Provenance, create_backbone, save_checkpoint
@@ -67,7 +67,7 @@ def write_checkpoint(uri, seed, steps, dataset_ids, depth=2):
     sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": depth, "num_heads": 2}
     architecture = Architecture(name="vit_tiny_patch16_224", kwargs=sizes)
     backbone = create_backbone(architecture.name, **sizes)
-    provenance = Provenance(dataset_ids=dataset_ids, steps=steps, seed=seed)
+    provenance = Provenance(dataset_ids=dataset_ids, steps=steps, seed=seed, body_parts=list(body_parts))
     card = card_for(backbone, architecture, 32, Normalisation(mean=0.3, std=0.2), provenance)
     save_checkpoint(uri, backbone, card)
     return uri

@@ -74,6 +74,7 @@ def _models(config: StudyConfig, plan: Plan) -> list[dict[str, Any]]:
             "resolution": plan.specs[model.name].resolution,
             "pooling": plan.specs[model.name].pooling,
             "pretrained_on_evaluated": plan.overlap.get(model.name, []),
+            "pretrained_body_parts": plan.seen.get(model.name, []),
         }
         for order, model in enumerate(config.all_models())
     ]

@@ -16,6 +16,7 @@ from orthoray.data.splits import check_disjoint, outer_folds
 from orthoray.errors import InputError, RunError, nearest
 from orthoray.evaluation.applicable import Gap, find_gaps, gap_lines
 from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.cross_joint import seen_in_pretraining
 from orthoray.evaluation.parts import part_cards, part_name, shared_splits
 from orthoray.evaluation.protocol import Samples, fold_rows
 from orthoray.evaluation.registry import wanted_tasks
@@ -43,10 +44,11 @@ class PlannedTask:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study that has passed all checks. ``overlap`` maps a model to the evaluated datasets it was pretrained on.
+    """A study that has passed all checks.
 
+    ``overlap`` maps a checkpoint to the evaluated datasets that it was pretrained on, ``seen`` to the body parts that
+    it saw then (None = not known). ``gaps``: protocols that do not apply to a task and model, which have no rows.
     ``missing``: baselines without weights, and where these are published.
-    ``gaps``: protocols that do not apply to a task and model, which have no rows.
     """
 
     datasets: list[Dataset]
@@ -56,6 +58,7 @@ class Plan:
     skipped: dict[str, str] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, list[str] | None] = field(default_factory=dict)
 
 
 def plan_study(config: StudyConfig) -> Plan:
@@ -72,7 +75,7 @@ def plan_study(config: StudyConfig) -> Plan:
         for model in config.all_models()
     }
     tasks, skipped = _plan_tasks(config, datasets)
-    overlap = _overlap(config, ids)
+    overlap, body_parts = _pretraining(config, ids)
     saw = {name: seen for name, seen in overlap.items() if seen}
     if config.pretraining == "inductive" and saw:
         told = "; ".join(f"{name} saw {', '.join(seen)}" for name, seen in saw.items())
@@ -87,7 +90,7 @@ def plan_study(config: StudyConfig) -> Plan:
             f"protocols: none applies to the candidate {config.tested()}. {'; '.join(gap_lines(about))}. Add lp, for "
             "example, or name another candidate."
         )
-    return Plan(datasets, tasks, specs, overlap, skipped, gaps)
+    return Plan(datasets, tasks, specs, overlap, skipped, gaps, seen=body_parts)
 
 
 def _plan_tasks(config: StudyConfig, datasets: Sequence[Dataset]) -> tuple[dict[str, PlannedTask], dict[str, str]]:
@@ -307,16 +310,18 @@ def _check_folds(card: TaskCard, samples: Samples, split: pd.DataFrame, seed: in
             )
 
 
-def _overlap(config: StudyConfig, ids: Sequence[str]) -> dict[str, list[str]]:
-    """Evaluated datasets whose images a model saw in pretraining, by model name."""
+def _pretraining(config: StudyConfig, ids: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str] | None]]:
+    """By model name: evaluated datasets whose images it saw in pretraining, and `seen_in_pretraining`."""
     found: dict[str, list[str]] = {}
+    body_parts: dict[str, list[str] | None] = {}
     for model in config.all_models():
         if model.kind != "checkpoint":
             continue
         card = storage.read_json(storage.join(str(model.checkpoint), "card.json"))
         seen = _trained_on(card)
         found[model.name] = [dataset_id for dataset_id in ids if dataset_id in seen]
-    return found
+        body_parts[model.name] = seen_in_pretraining(card)
+    return found, body_parts
 
 
 def _trained_on(card: dict[str, Any]) -> set[str]:

@@ -16,6 +16,7 @@ from orthoray.evaluation.applicable import gap_lines
 from orthoray.evaluation.baselines import FOLDER, missing_line, with_baselines
 from orthoray.evaluation.conclusions import conclude
 from orthoray.evaluation.config import StudyConfig
+from orthoray.evaluation.cross_joint import unknown_line
 from orthoray.evaluation.describe import describe
 from orthoray.evaluation.dry_run import dry_run
 from orthoray.evaluation.failures import failure_lines, only_failed, write_failures
@@ -123,7 +124,7 @@ def _work(
     table = summarise(results, {name: card.headline for name, card in cards.items()})
     indices = [dataset.index() for dataset in plan.datasets]
     known = {name: attributes(task.samples, indices) for name, task in plan.tasks.items()}
-    conclusions = conclude(results, predictions, cards, known, config)
+    conclusions = conclude(results, predictions, cards, known, config, plan.seen.get(config.tested(), []))
     conclusions.write(out)
     robust = robustness_lines(measure_robustness(config, plan, out))
     status = "done" if len(whole) == len(rows) else "partial"
@@ -242,7 +243,9 @@ def _announce(config: StudyConfig, plan: Plan) -> None:
             say(f"  task {name} is not run with {shots} shots: {why}")
     for name, reason in plan.skipped.items():
         say(f"  task {name} is left out: {reason}")
-    for line in [*gap_lines(plan.gaps), *filter(None, [missing_line(plan.missing)])]:
+    joints, candidate = {name: task.card.joint for name, task in plan.tasks.items()}, config.tested()
+    told = [missing_line(plan.missing), unknown_line(joints, plan.seen.get(candidate, []), candidate)]
+    for line in [*gap_lines(plan.gaps), *filter(None, told)]:
         say(f"  {line}")
 
 

@@ -28,13 +28,18 @@ class Architecture(StrictModel):
 
 
 class Provenance(StrictModel):
-    """Where the weights come from."""
+    """Where the weights come from.
+
+    ``body_parts``: what the images showed that the weights were trained on, by the datasets; ``""`` among them means
+    that of some it is not known. Empty before the first step, and on cards that were written before there was this key.
+    """
 
     dataset_ids: list[str] = Field(default_factory=list)
     initial_weights: str | None = None
     initial_licence: str | None = None
     steps: int = 0
     images_seen: int = 0
+    body_parts: list[str] = Field(default_factory=list)
     seed: int = 0
     code_version: str = __version__
 

@@ -82,4 +82,7 @@ class PretrainConfig(StrictModel):
         for key in ("out", "log_every_seconds", "checkpoint", "parallel", "doctor", "probes", "resources"):
             values.pop(key)
         values["data"].pop("damaged")
+        for source in values["data"]["datasets"]:
+            if source["body_parts"] is None:  # runs begun before there was this key go on
+                source.pop("body_parts")
         return values

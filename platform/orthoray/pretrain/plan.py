@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from orthoray.data.dataset import Dataset
 from orthoray.errors import InputError
+from orthoray.pretrain.body_parts import indexed_parts, no_images
 from orthoray.pretrain.config import DataConfig, DataSource
 from orthoray.pretrain.selection import Counts, Divider, Part, Places
 from orthoray.pretrain.shard_rows import Weighing, rows_of_files
@@ -66,11 +67,15 @@ class Mixture:
         self.groups: list[RowGroup] = []
         self.images = 0
         weighing, divider = Weighing(config.weights), Divider()
+        found: set[str] = set()
         for source in config.datasets:
-            self._add(source, weighing, divider)
+            found |= self._add(source, weighing, divider)
         weighing.require_used()
+        self.body_parts = sorted(found | weighing.body_parts)
+        """What the images show, by the datasets; ``""`` among them: of some it is not known."""
 
-    def _add(self, source: DataSource, weighing: Weighing, divider: Divider) -> None:
+    def _add(self, source: DataSource, weighing: Weighing, divider: Divider) -> set[str]:
+        """Take up a source; returns the body parts of its images, by its index, unless they are selected."""
         dataset = Dataset(source.uri)
         dataset_id = str(dataset.manifest["dataset_id"])
         if dataset_id not in self.dataset_ids:  # X-rays and MR of one dataset can be two sources
@@ -83,9 +88,8 @@ class Mixture:
                     self.groups.append(RowGroup(file, index, rows, self.images, parts))
                     self.images += len(rows)
         if self.images == before:
-            wanted = f" of modality {source.modality}" if source.modality else ""
-            weighed = " with a weight above 0" if weighing.any else ""
-            raise InputError(f"{source.uri}: the dataset holds no images{wanted}{weighed}.")
+            raise no_images(dataset, source, weighing.any)
+        return set() if source.body_parts else indexed_parts(dataset, source, weighing)
 
     @cached_property
     def _counts(self) -> Counts:

@@ -20,6 +20,7 @@ from orthoray.models.checkpoint import (
     save_checkpoint,
 )
 from orthoray.models.checks import require_position
+from orthoray.pretrain.body_parts import earlier_parts
 from orthoray.pretrain.census import Census
 from orthoray.pretrain.config import DataSource, PretrainConfig
 from orthoray.pretrain.plan import Mixture
@@ -74,7 +75,7 @@ def pretrain(config: PretrainConfig) -> str:
             storage.write_bytes(storage.join(initial, "weights.csv"), audit.csv().encode())
     tidy(config.out, config.checkpoint.keep)
     early = fit(placed, mixture, steps, lr, initial, tasks)
-    _keep(config, initial, final, None if early else steps)
+    _keep(config, initial, final, None if early else steps, mixture.body_parts)
     run.finish()
     return _tell(config.out, final, config.data.datasets)
 
@@ -100,6 +101,7 @@ def _initial(
         initial_weights=made.weights,
         initial_licence=None if audit is None else audit.licence,
         seed=config.seed,
+        body_parts=earlier_parts(made.weights),
     )
     card = card_for(
         backbone, Architecture(name=made.backbone, kwargs=kwargs), made.img_size, made.normalisation, provenance
@@ -138,7 +140,7 @@ def _on_cluster(config: PretrainConfig) -> PretrainConfig:
     return config.model_copy(update={"resources": resolve_resources(config, available_cpus(), gpus)})
 
 
-def _keep(config: PretrainConfig, initial: str, final: str, wanted: int | None) -> None:
+def _keep(config: PretrainConfig, initial: str, final: str, wanted: int | None, body_parts: list[str]) -> None:
     """Write the teacher's backbone as a checkpoint folder, with the training state beside it.
 
     ``wanted``: the step that it must have reached; None = wherever the run was told to end.
@@ -149,8 +151,8 @@ def _keep(config: PretrainConfig, initial: str, final: str, wanted: int | None) 
     steps = found.saved.step if found.saved else 0
     if steps == 0 or (wanted is not None and steps != wanted):
         raise RunError(f"training ended at step {steps} of {wanted or '?'}. Give the same command again to go on.")
-    seen, adapter = steps * config.batch_size, config.adapter
-    save_teacher(final, found.state["teacher"], initial, adapter, steps, seen, to_yaml(config), found.state)
+    seen, adapter, told = steps * config.batch_size, config.adapter, to_yaml(config)
+    save_teacher(final, found.state["teacher"], initial, adapter, steps, seen, told, found.state, body_parts)
 
 
 def _tell(out: str, final: str, sources: list[DataSource]) -> str:

@@ -35,25 +35,30 @@ class Weighing:
         self.modality = {str(name): weight for name, weight in weights.modality.items()}
         self.site = dict(weights.site)
         self.any = bool(self.modality or self.site)
+        self.body_parts: set[str] = set()
+        """Of the rows that were taken from sources with a selection of body parts."""
         self._seen: dict[str, set[str]] = {"modality": set(), "site": set()}
 
     def columns(self, source: DataSource) -> list[str]:
         """Columns that decide over a row."""
         by_modality = ["modality"] if self.modality or source.modality else []
-        return [*by_modality, *(["site"] if self.site else [])]
+        return [*by_modality, *(["site"] if self.site else []), *(["body_part"] if source.body_parts else [])]
 
     def weigh(self, source: DataSource, columns: Columns, rows: int) -> Weighed:
         """The rows of a row group with a weight above 0."""
-        modality, site = (
+        modality, site, parts = (
             [value or "" for value in columns[name].to_pylist()] if name in columns else []
-            for name in ("modality", "site")
+            for name in ("modality", "site", "body_part")
         )
         self._seen["modality"].update(modality)
         self._seen["site"].update(site)
         chosen: Places = range(rows)
         if source.modality:
             chosen = _compact([row for row, value in enumerate(modality) if value == source.modality], rows)
+        if source.body_parts:
+            chosen = _compact([int(row) for row in chosen if parts[row] in source.body_parts], rows)
         if not self.any:
+            self._took(parts, chosen)
             return chosen, fraction(source.weight)
         kinds = [(modality[row] if self.modality else "", site[row] if self.site else "") for row in chosen]
         known = {
@@ -61,7 +66,13 @@ class Weighing:
             for kind in set(kinds)
         }
         kept = [(row, known[kind]) for row, kind in zip(chosen, kinds, strict=True) if known[kind]]
-        return _compact([row for row, _ in kept], rows), [weight for _, weight in kept]
+        chosen = _compact([row for row, _ in kept], rows)
+        self._took(parts, chosen)
+        return chosen, [weight for _, weight in kept]
+
+    def _took(self, parts: list[str], chosen: Places) -> None:
+        if parts:
+            self.body_parts.update(parts[row] for row in chosen)
 
     def require_used(self) -> None:
         """InputError if there is a weight for something that no dataset holds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ def save_teacher(
     images_seen: int,
     config_yaml: str = "",
     trainer_state: dict[str, Any] | None = None,
+    body_parts: Sequence[str] = (),
 ) -> None:
     """Write a checkpoint folder; it appears at ``uri`` only when it is complete.
 
@@ -40,12 +41,14 @@ def save_teacher(
         images_seen: so far, for the card.
         config_yaml: the run's configuration.
         trainer_state: see `orthoray.models.checkpoint.save_checkpoint`.
+        body_parts: that the run's images show (`Mixture.body_parts`), added to what the weights saw before it.
     """
     backbone, card = load_checkpoint(initial)
     weights = {key.removeprefix(PREFIX): value for key, value in teacher.items() if key.startswith(PREFIX)}
     apply_adapter(backbone, adapter).load_state_dict(weights)
     merge_adapter(backbone)
-    seen = {"steps": steps, "images_seen": images_seen}
+    shown = sorted({*card.provenance.body_parts, *body_parts}) if steps else card.provenance.body_parts
+    seen = {"steps": steps, "images_seen": images_seen, "body_parts": shown}
     card = card.model_copy(update={"provenance": card.provenance.model_copy(update=seen)})
     save_checkpoint(uri, backbone, card, config_yaml, trainer_state)
 

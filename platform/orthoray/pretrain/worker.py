@@ -174,7 +174,8 @@ def _offer(job: Job, learner: Learner, step: int, rank: int) -> None:
     state = full_state(learner.teacher)
     if rank == 0:
         uri = light_checkpoint(job.config.out, step)
-        save_teacher(uri, state, job.initial, job.config.adapter, step, step * job.config.batch_size)
+        seen, parts = step * job.config.batch_size, job.mixture.body_parts
+        save_teacher(uri, state, job.initial, job.config.adapter, step, seen, body_parts=parts)
         job.mailbox.put.remote({"kind": "probe", "step": step, "checkpoint": uri})
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from orthoray.evaluation.comparisons import compare, draw_all, p_text, records
+from orthoray.evaluation.cross_joint import cross_joint
 from orthoray.report.figures import style
 from orthoray.report.load import Study, full_data, short
-from orthoray.report.naming import metric_name, model_name
+from orthoray.report.naming import joined, metric_name, model_name
 from orthoray.report.svg import TOP, Chart
 
 LANE, ROOM = 26, 40
@@ -21,7 +22,7 @@ def differences(study: Study) -> dict[str, Any] | None:
 
     Returns:
         ``tasks``: title, metric, svg (a forest of the differences) and rows of text for the table; ``unknown``: whether
-        some draws of patients left a fold without one of its classes.
+        some draws of patients left a fold without one of its classes; ``cross_joint``: see `_across`.
     """
     headline = {name: study.headline(name) for name in study.tasks}
     if not study.comparisons:
@@ -43,7 +44,39 @@ def differences(study: Study) -> dict[str, Any] | None:
         for name, task in study.tasks.items()
         if (tests["task"] == name).any()
     ]
-    return {"tasks": tasks, "unknown": bool((tests["undefined"] > 0).any())}
+    return {
+        "tasks": tasks,
+        "unknown": bool((tests["undefined"] > 0).any()),
+        "cross_joint": _across(study, tests),
+    }
+
+
+def _across(study: Study, tests: pd.DataFrame) -> dict[str, Any] | None:
+    """The gains on joints that the candidate never saw in pretraining, and what it saw; None where none applies."""
+    joints = {name: str(task.get("joint") or "") for name, task in study.tasks.items()}
+    seen = study.model(study.candidate).get("pretrained_body_parts")
+    table = cross_joint(tests, joints, seen)
+    if not len(table):
+        return None
+    groups = [
+        {
+            "title": study.tasks[str(name)]["title"],
+            "joint": joints[str(name)],
+            "rows": [_gain(row) for row in records(part)],
+        }
+        for name, part in table.groupby("task", sort=False)
+    ]
+    return {"seen": joined([part.replace("_", " ") for part in seen or []]), "tasks": groups}
+
+
+def _gain(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "baseline": row["baseline"],
+        "difference": _signed(row["difference"]),
+        "interval": _interval(row),
+        "p_holm": p_text(row["p_holm"]),
+        "bold": bool(row["p_holm"] < 0.05),
+    }
 
 
 def _forest(study: Study, title: str, metric: str, rows: pd.DataFrame) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from orthoray.config import StrictModel
+from orthoray.errors import nearest
+from orthoray.imaging.vocabulary import BODY_PARTS
 
 Modality = Literal["XR", "MR"]
 MODALITIES: tuple[Modality, ...] = ("XR", "MR")
@@ -23,6 +25,20 @@ class DataSource(StrictModel):
     uri: str
     weight: float = Field(default=1.0, gt=0.0, le=100.0)
     modality: Modality | None = Field(default=None, description="Take only images of this modality.")
+    body_parts: list[str] | None = Field(
+        default=None, min_length=1, description="Take only images of these body parts, by the dataset's index."
+    )
+
+    @field_validator("body_parts")
+    @classmethod
+    def _known(cls, names: list[str] | None) -> list[str] | None:
+        """In a fixed order, so that another order is not another run."""
+        known = sorted(set(BODY_PARTS.terms.values()))
+        for name in names or []:
+            if name not in known:
+                near = nearest(name, known)
+                raise ValueError(f"unknown body part '{name}'.{near} There is: {', '.join(known)}")
+        return None if names is None else sorted(set(names))
 
 
 class Weights(StrictModel):
