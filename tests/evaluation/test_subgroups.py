@@ -82,6 +82,14 @@ def test_small_cells_are_hidden_and_cannot_be_told_from_the_others():
     assert two.set_index("level")["patients"].notna().to_dict() == {"a": True, "b": False, "c": False}
 
 
+def test_a_gap_to_hidden_patients_alone_is_not_told():
+    table, _ = table_of({"a": 60, "b": 7})
+    rows = table.set_index("level")
+    assert rows.loc["a", "value"] > 0.5
+    assert "gap" not in table or rows["gap"].isna().all()
+    assert subgroup_lines(table) == [] or subgroup_lines(table)[-1].startswith("0 of 0")
+
+
 def test_one_level_makes_no_table():
     table, _ = table_of({"a": 60})
     assert table.empty

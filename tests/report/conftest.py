@@ -6,101 +6,22 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from tests.report import conclusions
+from tests.report.cohort import FOLDS, PATIENTS, results_of, write_dataset, write_run
 
 from orthoray import storage
-from orthoray.data.codec import encode
-from orthoray.evaluation.metrics import compute
 from orthoray.evaluation.tasks import load_task
+from orthoray.report import build_report
 
 STRENGTH = {  # how well each model separates the classes of each task
     "xr_kl": {"pixels": 0.5, "untrained": 0.8, "pretrained": 2.6},
     "mr_acl": {"pixels": 0.3, "untrained": 0.7, "pretrained": 2.4},
     "xr_tkr": {"pixels": 1.2, "untrained": 1.0, "pretrained": 1.1},
 }
-PATIENTS, FOLDS, SLICES, SIDE = 60, 5, 5, 96
-
-
-def film(rng, modality, grade):
-    """A knee-like picture: two shafts, a joint space that narrows with the grade, noise."""
-    image = rng.normal(28, 6, (SIDE, SIDE - 16))
-    gap = 10 - 2 * min(grade, 4)
-    bone = 190 if modality == "XR" else 120
-    for top, bottom in ((0, SIDE // 2 - gap // 2), (SIDE // 2 + gap // 2, SIDE)):
-        image[top:bottom, 24:58] += bone
-        image[max(0, bottom - 14) : bottom if top == 0 else top + 14, 16:66] += 20
-    noisy = cv2.GaussianBlur(image, (0, 0), 1.4) + rng.normal(0, 5, image.shape)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def write_dataset(uri):
-    """60 patients, one film and one MR study of five slices each; three images were excluded."""
-    rng = np.random.default_rng(3)
-    rows = []
-    for patient in range(PATIENTS):
-        for place in range(1 + SLICES):
-            modality = "XR" if place == 0 else "MR"
-            facts = {
-                "image_id": f"{patient:04d}{place:02d}".ljust(32, "a"),
-                "patient_id": f"{patient:04d}".ljust(32, "b"),
-                "study_id": f"{modality}{patient:04d}".ljust(32, "c"),
-                "source": "phantom",
-                "modality": modality,
-                "body_part": "knee",
-                "laterality": "LR"[patient % 2],
-                "view": "frontal" if place == 0 else "none",
-                "plane": "none" if place == 0 else "sagittal",
-                "slice_index": max(0, place - 1),
-                "slice_count": 1 if place == 0 else SLICES,
-                "row_spacing_mm": 0.4,
-                "col_spacing_mm": 0.4,
-                "age": 50.0 + patient % 30,
-                "sex": "FM"[patient % 2],
-                "codec": "png",
-            }
-            rows.append({**facts, "pixels": encode(film(rng, modality, patient % 5), codec="png")})
-    table = pd.DataFrame(rows)
-    storage.write_table(pa.Table.from_pandas(table, preserve_index=False), f"{uri}/images/0.parquet")
-    index = table.drop(columns="pixels")
-    storage.write_table(pa.Table.from_pandas(index, preserve_index=False), f"{uri}/index.parquet")
-    excluded = pd.DataFrame({"stage": ["read", "read", "quality"], "reason": ["no_pixels", "no_pixels", "blank"]})
-    excluded = excluded.assign(image_id="x", patient_id="x", study_id="x", series_id="x", detail="")
-    storage.write_table(pa.Table.from_pandas(excluded, preserve_index=False), f"{uri}/excluded.parquet")
-    funnel = [{"stage": "files found", "count": 363}, {"stage": "images read", "count": 361}]
-    funnel.append({"stage": "images kept", "count": len(index)})
-    manifest = {"dataset_id": "d5a7c0ffee12ab34", "funnel": funnel, "code_version": "0.1.0", "config": {}}
-    storage.write_json(f"{uri}/manifest.json", manifest)
-    return index
-
-
-def write_run(uri, steps=400):
-    """A pretraining run: history, run.json, and the two checkpoint folders of a very small ViT."""
-    import torch
-
-    from orthoray.models import Normalisation, Provenance, create_backbone, save_checkpoint
-    from orthoray.models.checkpoint import Architecture, card_for
-
-    sizes = {"img_size": 64, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
-    for seed, (name, done) in enumerate({"initial": 0, "checkpoint": steps}.items()):
-        torch.manual_seed(seed)
-        architecture = Architecture(name="vit_tiny_patch16_224", kwargs=sizes)
-        backbone = create_backbone(architecture.name, **sizes)
-        provenance = Provenance(dataset_ids=["d5a7c0ffee12ab34"], steps=done, images_seen=64 * done, seed=7)
-        card = card_for(backbone, architecture, 64, Normalisation(mean=0.3, std=0.2), provenance)
-        save_checkpoint(f"{uri}/{name}", backbone, card)
-    lines = []
-    for step in range(10, steps + 1, 10):
-        t = step / steps
-        facts = {"step": step, "images_seen": step * 64, "seconds": step * 0.2, "loss": 8.3 * np.exp(-1.2 * t) + 0.5}
-        facts |= {"lr": 5e-4 * min(t / 0.1, 1.0) * (1 - 0.9 * t), "teacher_entropy": 6 - 3 * t, "feature_std": 0.4 + t}
-        lines.append(json.dumps(facts | {"images_per_second": 310 + 8 * np.sin(step), "student_teacher_kl": 1.0}))
-    storage.write_bytes(f"{uri}/history.jsonl", ("\n".join(lines) + "\n").encode())
-    storage.write_bytes(f"{uri}/config.yaml", b"seed: 7\n")
-    storage.write_json(f"{uri}/run.json", {"status": "done", "dataset_ids": ["d5a7c0ffee12ab34"]})
 
 
 def predictions_of(index, seeds=(0,)):
@@ -122,20 +43,6 @@ def predictions_of(index, seeds=(0,)):
                 frame = frame.assign(patient_id=part["patient_id"].to_numpy(), label=label)
                 tables.append(frame.assign(**{f"score_{k}": score[:, k] for k in range(len(card.classes))}))
     return pd.concat(tables, ignore_index=True)
-
-
-def results_of(predictions):
-    """results.parquet of these predictions: each fold, and fold -1 for all folds of a seed."""
-    rows, key = [], ["study", "task", "model", "protocol", "fraction", "seed"]
-    for values, group in predictions.groupby(key, sort=False):
-        card = load_task(values[1])
-        for fold, part in [*group.groupby("fold"), (-1, group)]:
-            scores = part[[f"score_{k}" for k in range(len(card.classes))]].to_numpy()
-            for metric, value in compute(card.metrics, part["label"].to_numpy(), scores).items():
-                head = dict(zip(key, values, strict=True)) | {"fold": fold, "metric": metric, "value": value}
-                counts = {"n_patients": part["patient_id"].nunique(), "n_samples": len(part)}
-                rows.append({**head, **counts, "params": "{}", "run_id": "r"})
-    return pd.DataFrame(rows)
 
 
 def study_facts(root, index):
@@ -232,3 +139,31 @@ def fresh(tmp_path, made):
 def save():
     """`save_study`: (uri, facts, predictions) → the files of a study."""
     return save_study
+
+
+@pytest.fixture(scope="session")
+def told(made):
+    """Predictions at three shares and the tables that a study draws from them."""
+    predictions = conclusions.with_fewer_labels(made.predictions)
+    return predictions, conclusions.conclude(predictions, conclusions.SITES)
+
+
+@pytest.fixture(scope="session")
+def whole_page(made, told, tmp_path_factory):
+    """The page of a study with all of these tables."""
+    folder = str(tmp_path_factory.mktemp("all"))
+    save_study(folder, made.facts, told[0])
+    conclusions.write(folder, **told[1])
+    return build_report(folder).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def page_of(fresh):
+    """(predictions, name=table, …) → the page of a study with these tables."""
+
+    def build(predictions, **tables):
+        save_study(fresh.study, fresh.facts, predictions)
+        conclusions.write(fresh.study, **tables)
+        return build_report(fresh.study).read_text(encoding="utf-8")
+
+    return build

@@ -47,11 +47,13 @@ class Conclusions(NamedTuple):
     cross_joint: pd.DataFrame
 
     def write(self, out: str) -> None:
-        """Write a Parquet file of each table that has rows into the folder ``out``."""
+        """Write a Parquet file of each table that has rows into the folder ``out``; of the others none is left."""
         for name, table in self._asdict().items():
+            file = storage.join(out, f"{name}.parquet")
             if len(table):
-                written = pa.Table.from_pandas(table, preserve_index=False)
-                storage.write_table(written, storage.join(out, f"{name}.parquet"))
+                storage.write_table(pa.Table.from_pandas(table, preserve_index=False), file)
+            else:
+                storage.remove_tree(file)
 
     def told(self, least: float, candidate: str) -> list[tuple[str, list[str]]]:
         """Headings and lines of plain text; ``least``: the smallest share of the training patients."""

@@ -79,7 +79,7 @@ def subgroup_table(
         resamples: draws of patients.
         least: patients of a cell that is shown. Of the others neither number nor value is; and where a single level
             of an attribute is hidden, the next smallest keeps its value but not its number, from which the hidden one
-            could be told.
+            could be told. Nor is a gap to fewer patients than this.
 
     Returns:
         ``task, model, protocol, fraction, attribute, level, metric, patients, samples, value, low, high, gap, gap_low,
@@ -119,7 +119,10 @@ def _levels(
             row |= {"patients": counts[level], "samples": len(inside)}
         else:
             row["note"] = "number not shown: a smaller group could be told from it"
-        rows.append(row | _measured(inside, outside, metric, resamples))
+        told = _measured(inside, outside, metric, resamples)
+        if outside["patient_id"].nunique() < least:
+            told = {name: value for name, value in told.items() if not name.startswith("gap")}
+        rows.append(row | told)
     return rows
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from orthoray import storage
 from orthoray.report.attention import attention
+from orthoray.report.calibration import calibration
 from orthoray.report.cohort import labels_of, read_cohorts
+from orthoray.report.curves import learning, macro
 from orthoray.report.differences import differences
 from orthoray.report.figures import confusions, dot_plots, fraction_plots, roc_plots, style
 from orthoray.report.images import sample_grid
@@ -17,6 +19,7 @@ from orthoray.report.method import method
 from orthoray.report.naming import EXPLAINED, breakable, metric_name, model_name
 from orthoray.report.pages import templates
 from orthoray.report.provenance import provenance
+from orthoray.report.subgroups import subgroups
 from orthoray.report.svg import mark_icon
 from orthoray.report.tables import fraction_table, protocol_table, result_tables
 from orthoray.report.training import training
@@ -27,7 +30,8 @@ def build_report(run: str, out: str | None = None) -> Path | str:
     """Write ``report.html`` for a finished study.
 
     The page holds its styles, figures and images, so it can be passed on as one file. All results on it come from
-    ``results.parquet`` and ``predictions.parquet``. Equal inputs give equal bytes.
+    ``results.parquet``, ``predictions.parquet`` and the tables that the study computed from these. Equal inputs give
+    equal bytes.
 
     Args:
         run: folder that `orthoray study` wrote.
@@ -75,6 +79,10 @@ def collect(study: Study) -> dict[str, Any]:
         "rocs": roc_plots(study),
         "confusions": confusions(study),
         "fractions": {"plots": fraction_plots(study), "table": fraction_table(study)},
+        "learning": learning(study),
+        "macro": macro(study),
+        "calibration": calibration(study),
+        "subgroups": subgroups(study),
         "attention": attention(study, cohorts),
         "leaks": leaks(study),
         "method": method(study),

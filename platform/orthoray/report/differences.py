@@ -9,12 +9,17 @@ import pandas as pd
 
 from orthoray.evaluation.comparisons import compare, draw_all, p_text, records
 from orthoray.evaluation.cross_joint import cross_joint
+from orthoray.report.conclusions import agrees, conclusion, of_first_protocol
 from orthoray.report.figures import style
 from orthoray.report.load import Study, full_data, short
 from orthoray.report.naming import joined, metric_name, model_name
+from orthoray.report.numbers import decimal, known, signed, span
 from orthoray.report.svg import TOP, Chart
 
 LANE, ROOM = 26, 40
+
+_KEY = ["task", "protocol", "fraction", "baseline", "metric", "candidate"]
+_SHOWN = ["difference", "low", "high", "p", "p_holm", "p_fdr", "fold_p", "paper_p", "detectable", "undefined"]
 
 
 def differences(study: Study) -> dict[str, Any] | None:
@@ -27,11 +32,9 @@ def differences(study: Study) -> dict[str, Any] | None:
     headline = {name: study.headline(name) for name in study.tasks}
     if not study.comparisons:
         return None
-    results, predictions = (
-        pd.concat([full_data(table, name) for name in headline]) for table in (study.results, study.predictions)
-    )
-    draws = draw_all(predictions, {name: [metric] for name, metric in headline.items()})
-    tests = compare(results, draws, headline, study.candidate)
+    tests = _of_the_study(study, headline)
+    if tests is None:
+        tests = _drawn_again(study, headline)
     if tests.empty:
         return None
     tasks = [
@@ -72,18 +75,44 @@ def _across(study: Study, tests: pd.DataFrame) -> dict[str, Any] | None:
 def _gain(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "baseline": row["baseline"],
-        "difference": _signed(row["difference"]),
+        "difference": signed(row["difference"]),
         "interval": _interval(row),
         "p_holm": p_text(row["p_holm"]),
         "bold": bool(row["p_holm"] < 0.05),
     }
 
 
+def _of_the_study(study: Study, headline: dict[str, str]) -> pd.DataFrame | None:
+    """The rows of comparisons.parquet; None unless there is one for every comparison, of these very results."""
+    table = conclusion(study, "comparisons", _KEY)
+    if table is None or not {"value", "baseline_value", *_SHOWN} <= set(table.columns):
+        return None
+    rows = pd.concat([of_first_protocol(study, table, name) for name in headline])
+    rows = rows[rows["fraction"] == rows.groupby("task")["fraction"].transform("max")]
+    found = list(rows[["task", "baseline", "metric", "candidate"]].itertuples(index=False, name=None))
+    wanted = [
+        (name, other, metric, study.candidate) for name, metric in headline.items() for other in study.comparisons
+    ]
+    if sorted(found) != sorted(wanted):
+        return None
+    fits = agrees(study, rows, "candidate", "value") and agrees(study, rows, "baseline", "baseline_value")
+    return pd.DataFrame(rows) if fits else None
+
+
+def _drawn_again(study: Study, headline: dict[str, str]) -> pd.DataFrame:
+    """The same tests from results and predictions."""
+    results, predictions = (
+        pd.concat([full_data(table, name) for name in headline]) for table in (study.results, study.predictions)
+    )
+    draws = draw_all(predictions, {name: [metric] for name, metric in headline.items()})
+    return compare(results, draws, headline, study.candidate)
+
+
 def _forest(study: Study, title: str, metric: str, rows: pd.DataFrame) -> Any:
     """A line per comparison: the difference and its interval, beside the line of no difference."""
     values = rows[["difference", "low", "high"]].to_numpy(dtype=np.float64)
-    known = values[np.isfinite(values)]
-    low, high = min(0.0, float(known.min())), max(0.0, float(known.max()))
+    finite = values[np.isfinite(values)]
+    low, high = min(0.0, float(finite.min())), max(0.0, float(finite.max()))
     room = max(0.01, 0.08 * (high - low))
     height = TOP + LANE * len(rows) + ROOM
     chart = Chart.over((low - room, high + room), (0, 1), height, left=92)
@@ -96,24 +125,20 @@ def _forest(study: Study, title: str, metric: str, rows: pd.DataFrame) -> Any:
         if np.isfinite(row["low"]):
             chart.line(chart.x(row["low"]), middle, chart.x(row["high"]), middle, f"mean {look['css']}")
         chart.mark(look["mark"], chart.x(row["difference"]), middle, 4.6, f"dot {look['css']}")
-        told.append(f"over {model_name(row['baseline'])} {_signed(row['difference'])}, {_interval(row)}")
+        told.append(f"over {model_name(row['baseline'])} {signed(row['difference'])}, {_interval(row)}")
     return chart.render(f"{title}: difference in {metric}. {'; '.join(told)}.")
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "baseline": row["baseline"],
-        "difference": _signed(row["difference"]),
+        "difference": signed(row["difference"]),
         "interval": _interval(row),
         "bold": bool(row["p_holm"] < 0.05),
         **{name: p_text(row[name]) for name in ("p", "p_holm", "p_fdr", "fold_p", "paper_p")},
-        "detectable": "unknown" if np.isnan(row["detectable"]) else f"{row['detectable']:.3f}",
+        "detectable": decimal(row["detectable"]) if known(row["detectable"]) else "unknown",
     }
 
 
 def _interval(row: dict[str, Any]) -> str:
-    return "unknown" if np.isnan(row["low"]) else f"{_signed(row['low'])} to {_signed(row['high'])}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    return span(row["low"], row["high"], sign=True)

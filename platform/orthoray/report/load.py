@@ -90,8 +90,8 @@ def load_study(uri: str) -> Study:
         raise InputError(f"{uri}/study.json: {', '.join(missing)} missing. {_AGAIN}")
     if facts.get("status", "done") != "done":
         raise InputError(f"{uri}: the study is not finished (status: {facts['status']}). {_AGAIN}")
-    results = _read(uri, "results.parquet", [*KEY, "metric", "value", "n_patients", "n_samples"])
-    predictions = _read(uri, "predictions.parquet", [*KEY, "sample_id", "patient_id", "label", "score_0"])
+    results = read_table(uri, "results.parquet", [*KEY, "metric", "value", "n_patients", "n_samples"])
+    predictions = read_table(uri, "predictions.parquet", [*KEY, "sample_id", "patient_id", "label", "score_0"])
     _check(uri, facts, results, predictions)
     return Study(uri, facts, results, predictions, summarise(results, dict(facts["headline"])))
 
@@ -105,7 +105,12 @@ def _not_a_study(uri: str) -> str:
     return f"{uri}: not a study folder (study.json is missing).{hint} Give the folder that `orthoray study` wrote."
 
 
-def _read(uri: str, name: str, columns: list[str]) -> pd.DataFrame:
+def read_table(uri: str, name: str, columns: list[str]) -> pd.DataFrame:
+    """One Parquet file of a study.
+
+    Raises:
+        InputError: it is missing, damaged, empty, or lacks one of ``columns``.
+    """
     file = storage.join(uri, name)
     if not storage.exists(file):
         raise InputError(f"{uri}: the study has no {name} yet. {_AGAIN}")

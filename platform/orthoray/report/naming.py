@@ -7,6 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from orthoray.evaluation.shots import shots_of
+
 METRICS = {
     "auroc": "AUROC",
     "c_index": "C-index",
@@ -43,6 +45,8 @@ EXPLAINED = {
 
 MODELS = {"pretrained": "Pretrained", "untrained": "Untrained", "pixels": "Raw pixels"}
 
+PROTOCOLS = {"lp": "linear probe", "knn": "nearest neighbours", "ft": "fine-tuning"}
+
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "plus")
 """Shape of each model's mark; with the colour and the line's dashes a third, colour-free way to tell them apart."""
 
@@ -56,6 +60,13 @@ def metric_name(metric: str) -> str:
 def model_name(model: str) -> str:
     """A model's name in words."""
     return MODELS.get(model, model)
+
+
+def protocol_name(protocol: str) -> str:
+    """A protocol's name in words: ``linear probe, 4 patients of each class`` for ``lp-4shot``."""
+    base, shots = shots_of(protocol)
+    few = "" if shots is None else f", {count(shots, 'patient')} of each class"
+    return f"{PROTOCOLS.get(base, base)}{few}"
 
 
 def model_text(model: dict[str, Any]) -> str:

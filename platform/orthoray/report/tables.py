@@ -10,6 +10,7 @@ from orthoray.evaluation.comparisons import draw_all, records
 from orthoray.evaluation.efficiency import labels_needed, share_text
 from orthoray.evaluation.metrics import LOWER_IS_BETTER
 from orthoray.evaluation.results import POOLED
+from orthoray.report.conclusions import agrees, conclusion, of_first_protocol
 from orthoray.report.load import Study, first_protocol, full_data
 from orthoray.report.naming import metric_name
 
@@ -102,9 +103,11 @@ def fraction_table(study: Study) -> dict[str, Any]:
 
 def _labels_needed(study: Study) -> list[dict[str, str]]:
     """Which share of the labelled patients lets the candidate match each comparison that had all of them."""
-    head = {name: study.headline(name) for name in study.tasks}
-    part = pd.concat([first_protocol(study.predictions, name) for name in head])
-    table = labels_needed(draw_all(part, {name: [m] for name, m in head.items()}), head, study.candidate)
+    table = _needed_of_the_study(study)
+    if table is None:
+        head = {name: study.headline(name) for name in study.tasks}
+        part = pd.concat([first_protocol(study.predictions, name) for name in head])
+        table = labels_needed(draw_all(part, {name: [m] for name, m in head.items()}), head, study.candidate)
     least = float(study.results["fraction"].min())
     return [
         {
@@ -115,3 +118,19 @@ def _labels_needed(study: Study) -> list[dict[str, str]]:
         }
         for row in records(table)
     ]
+
+
+def _needed_of_the_study(study: Study) -> pd.DataFrame | None:
+    """The rows of efficiency.parquet; None unless there is one for every task and comparison, of these very results."""
+    table = conclusion(study, "efficiency", ["task", "protocol", "metric", "candidate", "baseline"])
+    if table is None or not {"target", "share", "low", "high"} <= set(table.columns):
+        return None
+    rows = pd.concat([of_first_protocol(study, table, name) for name in study.tasks])
+    largest = {name: full_data(study.results, name)["fraction"].max() for name in study.tasks}
+    rows = rows.assign(fraction=rows["task"].map(largest))
+    found = list(rows[["task", "baseline", "metric", "candidate"]].itertuples(index=False, name=None))
+    wanted = [
+        (name, other, study.headline(name), study.candidate) for name in study.tasks for other in study.comparisons
+    ]
+    whole = sorted(found) == sorted(wanted) and agrees(study, rows, "baseline", "target")
+    return rows if whole else None
