@@ -89,6 +89,19 @@ def test_differences_are_those_of_the_fold_means_with_intervals_and_adjusted_p_v
     assert f"over Raw pixels {gain:+.3f}, {rows[at][2]}" in page  # the figure in words
 
 
+def test_gains_on_joints_never_seen_are_told_apart(made, fresh, save, page, tmp_path):
+    assert "Cross-joint" not in page  # an older study, which does not say what was seen
+    for seen, expected in ((["hip", "whole_body"], 0), (None, 0), (["hip", "wrist"], 1)):
+        models = [model | {"pretrained_body_parts": seen} for model in fresh.facts["models"]]
+        save(fresh.study, fresh.facts | {"models": models}, made.predictions)
+        again = build_report(fresh.study, str(tmp_path / "out")).read_text(encoding="utf-8")
+        assert again.count("<h3>Cross-joint: pretrained saw hip and wrist images only in pretraining</h3>") == expected
+    everything, across = (table for table in tables_of(again) if "minus each comparison" in table["caption"])
+    assert "joints never seen" in across["caption"]
+    assert [row[-3:-1] for row in across["rows"][1:]] == [row[-8:-6] for row in everything["rows"][1:]]
+    assert [row[1] for row in across["rows"][1::2]] == 3 * ["knee"]
+
+
 def test_a_study_names_its_candidate(made, fresh, save):
     save(fresh.study, fresh.facts | {"candidate": "untrained"}, made.predictions)
     assert load_study(fresh.study).ranked[0] == "untrained"
