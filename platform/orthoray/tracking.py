@@ -6,6 +6,7 @@ is left at the end lies in `PENDING_FILE`, and the next command in that folder s
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import deque
@@ -86,7 +87,12 @@ class Tracker:
         self._unsent: list[tuple[str, str]] = []
 
     def __enter__(self) -> Tracker:
-        self._client = _client(self.uri)
+        try:
+            self._client = _client(self.uri)
+        except Exception as error:  # a database driver's own kind
+            if "disk is full" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.uri.rpartition("/")[2]) from None
         if storage.exists(self._left):
             left = storage.read_json(self._left)
             self._pending.extend((str(key), float(value), at, step) for key, value, at, step in left["values"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from orthoray.errors import describe_os_error
 from orthoray.evaluation.results import collect, measure
 from orthoray.evaluation.rows import Row, read_part, whole_groups
 from orthoray.evaluation.tasks import TaskCard
@@ -65,7 +66,10 @@ class Live:
             say(f"  {self._line(group)}")
         if whole and self.clock() - self._last >= self._wait:
             began = self.clock()
-            collect(self.study, self.out, whole_groups(self.rows, self.out), self.cards, "")
+            try:
+                collect(self.study, self.out, whole_groups(self.rows, self.out), self.cards, "")
+            except OSError as error:  # a full disk, say; the rows may still find room, and the end tells
+                say(f"  the tables cannot be written now: {describe_os_error(error) or error}")
             self._last = self.clock()
             self._wait = max(REFRESH_S, MOST_TIMES * (self._last - began))
 
