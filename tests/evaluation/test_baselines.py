@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -11,7 +13,10 @@ from tests.evaluation.conftest import study_config
 from orthoray import storage
 from orthoray.errors import InputError
 from orthoray.evaluation.baselines import missing_line, with_baselines
+from orthoray.evaluation.preflight import plan_study
+from orthoray.evaluation.splitfiles import write_study_splits
 from orthoray.evaluation.study import plan_lines, run_study
+from orthoray.features.encoders import content_hash
 from orthoray.models import create_backbone
 
 SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -26,12 +31,22 @@ OTHER = {**TINY, "name": "IN-ViT"}
 
 
 @pytest.fixture
-def weights(tmp_path):
-    torch.manual_seed(3)
-    backbone = create_backbone("vit_tiny_patch16_224", **SIZES)
-    file = tmp_path / "weights.safetensors"
-    save_file({name: value.contiguous() for name, value in backbone.state_dict().items()}, str(file))
-    return str(file)
+def weights_of(tmp_path):
+    """Return a function: seed → a file of random weights."""
+
+    def make(seed):
+        torch.manual_seed(seed)
+        backbone = create_backbone("vit_tiny_patch16_224", **SIZES)
+        file = tmp_path / f"weights{seed}.safetensors"
+        save_file({name: value.contiguous() for name, value in backbone.state_dict().items()}, str(file))
+        return str(file)
+
+    return make
+
+
+@pytest.fixture
+def weights(weights_of):
+    return weights_of(3)
 
 
 def test_the_three_are_asked_for_and_named(tmp_path):
@@ -96,3 +111,28 @@ def test_a_study_with_one_baseline_given_and_one_missing(ray_session, cohort_of,
     times = {file: file.stat().st_mtime_ns for file in (folder / "out" / "parts").rglob("*.parquet")}
     run_study(config)
     assert times == {file: file.stat().st_mtime_ns for file in (folder / "out" / "parts").rglob("*.parquet")}
+
+
+def test_other_weights_make_another_checkpoint_and_the_same_ones_the_same(tmp_path, weights_of):
+    def made(file, folder="b"):
+        baselines = {"candidates": [TINY], "weights": {"DINOv2": file}}
+        config, _ = with_baselines(study_config(tmp_path, baselines=baselines), str(tmp_path / folder))
+        return content_hash(str(next(m.checkpoint for m in config.all_models() if m.name == "DINOv2")))
+
+    one, two = weights_of(3), weights_of(4)
+    first = made(one)
+    assert made(one) == made(one, "elsewhere") == first
+    assert made(two) == made(two, "elsewhere") != first
+    Path(two).replace(one)  # in its place, under the former name
+    assert made(one) != first
+
+
+@pytest.mark.slow
+def test_splits_of_another_study_are_told_before_a_baseline_is_written(cohort_of, weights_of):
+    folder = cohort_of(18)
+    baselines = {"candidates": [TINY], "weights": {"DINOv2": weights_of(3)}}
+    config = study_config(folder, tasks=["mr_acl"], baselines=baselines)
+    write_study_splits(config.out, plan_study(config))
+    with pytest.raises(InputError, match="Splits are never changed"):
+        run_study(config.model_copy(update={"folds": 2}))
+    assert not (folder / "out" / "baselines").exists()

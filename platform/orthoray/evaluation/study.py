@@ -60,7 +60,6 @@ def run_study(config: StudyConfig, retry_failed: bool = False) -> str:
     """
     out, asked = storage.absolute(config.out), config
     config, plan = _planned(config, storage.join(out, FOLDER))
-    check_existing_splits(out, plan)
     check_copies(config, plan)
     _announce(config, plan)
     storage.makedirs(out)
@@ -86,7 +85,6 @@ def plan_lines(config: StudyConfig, price_per_hour: float | None = None) -> list
     """
     with tempfile.TemporaryDirectory() as folder:
         config, plan = _planned(config, folder)
-        check_existing_splits(storage.absolute(config.out), plan)
         _announce(config, plan)
         return dry_run(config, plan, study_rows(config, plan), price_per_hour)
 
@@ -97,6 +95,7 @@ def _planned(config: StudyConfig, folder: str) -> tuple[StudyConfig, Plan]:
     All that is wrong with the study itself is found before such a checkpoint is written.
     """
     plan = plan_study(config)
+    check_existing_splits(storage.absolute(config.out), plan)
     whole, missing = with_baselines(config, folder)
     return whole, replace(plan if whole.models == config.models else plan_study(whole), missing=missing)
 

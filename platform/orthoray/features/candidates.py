@@ -18,6 +18,9 @@ from orthoray.models.folding import SourceNormalisation
 
 RANDOM = "random weights"
 
+MADE_FROM = "candidate.json"
+"""File of a checkpoint folder: what it was made from."""
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -73,7 +76,10 @@ def _reason(candidate: Candidate) -> str | None:
 
 
 def prepare(candidate: Candidate, folder: str, random: bool) -> Ready:
-    """Write the checkpoint folder of a candidate, unless it is there already.
+    """Write the checkpoint folder of a candidate, unless it is there already and was made from the same.
+
+    Of weights in a file on this machine, the same is: the same place, size and time of change. From the same weights
+    the same bytes are made, so that a folder that is made again without need changes nothing.
 
     Args:
         candidate: with weights that can be read, unless ``random``.
@@ -84,7 +90,7 @@ def prepare(candidate: Candidate, folder: str, random: bool) -> Ready:
         InputError: unknown architecture, or weights of another one.
     """
     folder = candidate.checkpoint or folder
-    if not candidate.checkpoint and not all(storage.exists(storage.join(folder, name)) for name in CONTENT_FILES):
+    if not candidate.checkpoint and not _is_made(candidate, folder, random):
         _write(candidate, folder, random)
     backbone, card = load_checkpoint(folder)
     parameters, flops = size_of(backbone, card.img_size)
@@ -105,11 +111,29 @@ def size_of(backbone: Any, side: int) -> tuple[int, float | None]:
     return sum(parameter.numel() for parameter in backbone.parameters()), flops
 
 
+def _is_made(candidate: Candidate, folder: str, random: bool) -> bool:
+    """Does the folder hold the checkpoint, whole, of this candidate?"""
+    whole = all(storage.exists(storage.join(folder, name)) for name in (*CONTENT_FILES, MADE_FROM))
+    return whole and storage.read_json(storage.join(folder, MADE_FROM)) == _made_from(candidate, random)
+
+
+def _made_from(candidate: Candidate, random: bool) -> dict[str, Any]:
+    """What decides the bytes of a checkpoint; values as JSON has them."""
+    facts = candidate.model_dump(
+        mode="json", include={"name", "backbone", "kwargs", "weights", "img_size", "mean", "std"}
+    )
+    file = None if random or candidate.weights is None else storage.local_path(candidate.weights)
+    if file is not None and file.is_file():
+        facts["file"] = [file.stat().st_size, file.stat().st_mtime_ns]
+    return {**facts, "random": random}
+
+
 def _write(candidate: Candidate, folder: str, random: bool) -> None:
     import hashlib
 
     import torch
 
+    made_from = _made_from(candidate, random)
     torch.manual_seed(int.from_bytes(hashlib.sha256(candidate.name.encode()).digest()[:4], "big"))
     made = architecture_of(candidate)
     ours, source = Normalisation(), None
@@ -123,3 +147,4 @@ def _write(candidate: Candidate, folder: str, random: bool) -> None:
     save_checkpoint(folder, backbone, card)
     if audit is not None:
         storage.write_bytes(storage.join(folder, "weights.csv"), audit.csv().encode())
+    storage.write_json(storage.join(folder, MADE_FROM), made_from)
