@@ -23,6 +23,7 @@ from orthoray.evaluation.statistics import (
     decision_curve,
     reliability_curve,
 )
+from orthoray.evaluation.statistics.checks import two_sided
 from orthoray.evaluation.statistics.probabilities import LEAST
 from orthoray.evaluation.tasks import TaskCard
 from orthoray.evaluation.temperatures import NAME
@@ -31,7 +32,6 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 THRESHOLDS = np.round(np.arange(0.02, 0.99, 0.02), 2)
-Z95 = 1.959963984540054
 
 
 class Trust(NamedTuple):
@@ -119,10 +119,11 @@ def _one(label: Labels, scores: Floats, card: TaskCard, patients: npt.NDArray[np
         return {}
     found = calibration(y, p)
     error = slope_error(y, p, patients, found.intercept, found.slope)
+    slope = two_sided(found.slope, error, 0.95)
     return {
         "slope": found.slope,
-        "slope_low": found.slope - Z95 * error,
-        "slope_high": found.slope + Z95 * error,
+        "slope_low": slope.low,
+        "slope_high": slope.high,
         "in_the_large": found.in_the_large,
         "ece": found.ece,
         "brier": found.brier,

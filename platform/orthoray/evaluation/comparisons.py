@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from orthoray.evaluation.results import POOLED
+from orthoray.evaluation.results import POOLED, measured_columns
 from orthoray.evaluation.statistics import (
     BootstrapInterval,
     Draws,
@@ -54,9 +54,7 @@ def draw_all(
     found: dict[Key, Draws] = {}
     for where, part in predictions.groupby(ROW, sort=False):
         task, model, protocol, fraction = (str(name) for name in where)
-        columns = [name for name in part.columns if name.startswith("score_") and part[name].notna().all()]
-        columns.sort(key=lambda name: int(name.partition("_")[2]))
-        columns += [name for name in ("time",) if name in part.columns and part[name].notna().all()]
+        columns = measured_columns(part)
         folds = part["seed"].astype(str) + "/" + part["fold"].astype(str)
         sample = (part["label"].to_numpy(), part[columns].to_numpy(dtype=np.float64), part["patient_id"].to_numpy())
         for metric in metrics[task]:

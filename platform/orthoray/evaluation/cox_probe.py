@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
 
-from orthoray.errors import RunError
 from orthoray.evaluation.config import ProbeConfig
 from orthoray.evaluation.cox import Cohort, CoxFit, fit_cox, partial_likelihood
-from orthoray.evaluation.probe import Part
+from orthoray.evaluation.probe import Part, fit_components, require_finite
 from orthoray.evaluation.protocol import Indices
 
 Floats = npt.NDArray[np.float64]
@@ -57,12 +56,11 @@ def fit_cox_probe(
         RunError: features that are not finite, or no event among the rows of a fit.
     """
     own = features[part.train]
-    if not np.isfinite(own).all():
-        raise RunError(f"{int((~np.isfinite(own)).any(axis=1).sum())} feature rows are not finite.")
+    require_finite(own)
     known, days = event[part.train], time[part.train]
     scores = _walk(own, known, days, part.inner, config, components)
     c = max(scores, key=lambda value: scores[value])
-    pca = _components(own, components)
+    pca = None if components is None else fit_components(own, components)
     fit = fit_cox(_seen(pca, own), Cohort.of(days, known), c, max_iter=config.max_iter, tol=config.tol)
     grid = config.grid()
     facts = {
@@ -94,7 +92,7 @@ def _walk(
     everybody, total = Cohort.of(days, known), max(1, int(known.sum()))
     folds = []
     for fit, _ in inner:
-        pca = _components(own[fit], components)
+        pca = None if components is None else fit_components(own[fit], components)
         folds.append((fit, _seen(pca, own), Cohort.of(days[fit], known[fit])))
     last: list[CoxFit | None] = [None] * len(folds)
     scores: dict[float, float] = {}
@@ -110,13 +108,6 @@ def _walk(
         if misses == config.patience:
             break
     return scores
-
-
-def _components(features: Floats, components: int | None) -> PCA | None:
-    if components is None:
-        return None
-    n, d = features.shape
-    return PCA(min(components, n - 1, d), svd_solver="covariance_eigh" if n > d else "full").fit(features)
 
 
 def _seen(pca: PCA | None, features: Floats) -> Floats:

@@ -92,9 +92,7 @@ def fit_probes(
         RunError: fewer than two classes in a training part, or features that are not finite.
     """
     for part in parts:
-        if not np.isfinite(features[part.train]).all():
-            broken = int((~np.isfinite(features[part.train])).any(axis=1).sum())
-            raise RunError(f"{broken} feature rows are not finite.")
+        require_finite(features[part.train])
         if len(np.unique(labels[part.train])) < 2:
             raise RunError("the training part holds one class only; a probe cannot be fitted.")
     if components is not None:
@@ -118,13 +116,21 @@ def _on_components(
     own, known = features[part.train], labels[part.train]
     walks = []
     for fit, validate in part.inner:
-        seen = _components(own[fit], components).transform(own)
+        seen = fit_components(own[fit], components).transform(own)
         walks.append(Walk(seen, known, [Problem(0, fit, validate)], n_classes, config))
-    chosen, pca = _choose_c(walks, 1, config), _components(own, components)
+    chosen, pca = _choose_c(walks, 1, config), fit_components(own, components)
     return _refit(pca.transform(own), known, [np.arange(len(own))], chosen, n_classes, config, pca)[0]
 
 
-def _components(features: Matrix, components: int) -> PCA:
+def require_finite(features: npt.NDArray[np.floating[Any]]) -> None:
+    """RunError if a row of (N, D) features holds NaN or infinity."""
+    broken = int((~np.isfinite(features)).any(axis=1).sum())
+    if broken:
+        raise RunError(f"{broken} feature rows are not finite.")
+
+
+def fit_components(features: Matrix, components: int) -> PCA:
+    """Principal components of (N, D) features, at most as many as there can be."""
     n, d = features.shape
     return PCA(min(components, n - 1, d), svd_solver="covariance_eigh" if n > d else "full").fit(features)
 

@@ -102,6 +102,13 @@ def measure(frame: pd.DataFrame, card: TaskCard, names: Sequence[str]) -> dict[s
     return compute(names, frame["label"].to_numpy(dtype=np.int64), scores, time)
 
 
+def measured_columns(table: pd.DataFrame) -> list[str]:
+    """Columns that a metric of one task's predictions is computed from: its scores in order, and ``time`` if it has."""
+    there = [name for name in table.columns if table[name].notna().all()]
+    scores = sorted((name for name in there if name.startswith("score_")), key=lambda name: int(name.partition("_")[2]))
+    return [*scores, *(["time"] if "time" in there else [])]
+
+
 def _order(table: pd.DataFrame) -> pd.DataFrame:
     scores = sorted((c for c in table.columns if c.startswith("score_")), key=lambda c: int(c.partition("_")[2]))
     time = [name for name in ("time",) if name in table.columns]

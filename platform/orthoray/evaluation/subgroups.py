@@ -11,7 +11,9 @@ import pandas as pd
 
 from orthoray.evaluation.comparisons import ROW, records
 from orthoray.evaluation.protocol import Samples
+from orthoray.evaluation.results import measured_columns
 from orthoray.evaluation.statistics import bootstrap_draws, interval_of
+from orthoray.evaluation.statistics.checks import two_sided
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,8 +25,6 @@ BANDS = {
     "field_strength_t": ((0.0, "below 1 T"), (1.0, "1 to 2 T"), (2.0, "2 T and over")),
 }
 """Lower ends of bands of numbers, and their names."""
-
-Z95 = 1.959963984540054
 
 
 def attributes(samples: Samples, indices: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -133,18 +133,13 @@ def _measured(inside: pd.DataFrame, outside: pd.DataFrame, metric: str, resample
         return {"note": "one class only"}
     told: dict[str, Any] = {"value": here[0], "low": here[1], "high": here[2]}
     if there is not None:
-        gap, error = here[0] - there[0], float(np.hypot(here[3], there[3]))
-        told |= {"gap": gap, "gap_low": gap - Z95 * error, "gap_high": gap + Z95 * error}
+        gap = two_sided(here[0] - there[0], float(np.hypot(here[3], there[3])), 0.95)
+        told |= {"gap": here[0] - there[0], "gap_low": gap.low, "gap_high": gap.high}
     return told
 
 
 def _interval(part: pd.DataFrame, metric: str, resamples: int) -> tuple[float, float, float, float] | None:
-    columns = sorted(
-        (name for name in part.columns if name.startswith("score_") and part[name].notna().all()),
-        key=lambda name: int(name.partition("_")[2]),
-    )
-    columns += [name for name in ("time",) if name in part.columns and part[name].notna().all()]
-    scores: Floats = part[columns].to_numpy(dtype=np.float64)
+    scores: Floats = part[measured_columns(part)].to_numpy(dtype=np.float64)
     try:
         drawn = bootstrap_draws(
             metric, part["label"].to_numpy(), scores, part["patient_id"].to_numpy(), resamples=resamples

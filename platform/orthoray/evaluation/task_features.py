@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orthoray.errors import RunError
+from orthoray.evaluation.probe import require_finite
 from orthoray.evaluation.protocol import Indices, Samples
 from orthoray.features.aggregate import Aggregation, aggregate
 
@@ -62,7 +63,5 @@ class TaskFeatures:
 
 
 def _finite(features: Features) -> Features:
-    broken = int((~np.isfinite(features)).any(axis=1).sum())
-    if broken:
-        raise RunError(f"{broken} feature rows are not finite.")
+    require_finite(features)
     return features
