@@ -52,7 +52,7 @@ def _tasks(study: Study, table: pd.DataFrame) -> list[dict[str, Any]]:
         if rows:
             of = next(iter(rows.values()))["of"]
             told = [_row(rows[model]) for model in study.ranked if model in rows]
-            found.append({"title": task["title"], "of": f"{of} class" if of == "positive" else of, "rows": told})
+            found.append({"title": task["title"], "under": f"{of} class" if of == "positive" else of, "rows": told})
     return found
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from orthoray.evaluation.comparisons import records
 from orthoray.report.conclusions import by_protocol, conclusion
 from orthoray.report.load import Study
-from orthoray.report.naming import metric_name
+from orthoray.report.naming import breakable, metric_name
 from orthoray.report.numbers import decimal, signed, span
 
 
@@ -26,7 +26,7 @@ def learning(study: Study) -> dict[str, Any] | None:
             found = _ranked(study, rows[rows["task"] == name])
             if found:
                 told = [_row(row) for row in found]
-                tasks.append({"title": task["title"], "metric": metric_name(found[0]["metric"]), "rows": told})
+                tasks.append({"title": task["title"], "under": metric_name(found[0]["metric"]), "rows": told})
         tables.append({"protocol": protocol, "tasks": tasks})
     return {"tables": tables} if tables else None
 
@@ -55,7 +55,7 @@ def macro(study: Study) -> dict[str, Any] | None:
             told = [
                 {"model": r["model"], "value": f"{decimal(r['value'])} ({span(r['low'], r['high'])})"} for r in found
             ]
-            tasks.append({"title": group, "parts": int(found[0]["parts"]), "rows": told})
+            tasks.append({"title": breakable(str(group)), "under": f"{int(found[0]['parts'])} parts", "rows": told})
         tables.append({"protocol": protocol, "tasks": tasks})
     return {"tables": tables} if tables else None
 
