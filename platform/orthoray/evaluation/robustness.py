@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from orthoray import storage
+from orthoray.cluster.fanout import for_each
 from orthoray.data.splits import outer_folds
 from orthoray.evaluation.comparisons import records
 from orthoray.evaluation.config import ProbeConfig, StudyConfig
@@ -24,7 +25,6 @@ from orthoray.evaluation.protocol import fold_rows, inner_folds
 from orthoray.evaluation.rows import digest, samples_digest
 from orthoray.features.aggregate import Aggregation, aggregate
 from orthoray.features.store import read_features
-from orthoray.progress import Progress
 
 FILE = "robustness.parquet"
 _KEY = b"orthoray.measured"
@@ -82,8 +82,6 @@ def measure_robustness(config: StudyConfig, plan: Plan, out: str) -> pd.DataFram
 def _measured(
     config: StudyConfig, plan: Plan, tasks: Mapping[str, PlannedTask], wanted: Sequence[str], out: str
 ) -> list[list[dict[str, Any]]]:
-    import ray
-
     from orthoray.cluster.session import connect
 
     connect()
@@ -104,14 +102,7 @@ def _measured(
         for name, task in tasks.items()
         for model in config.all_models()
     ]
-    work = ray.remote(num_cpus=1, max_retries=2)(measure_cell)
-    pending = [work.remote(cell) for cell in cells]
-    with Progress(len(cells), "robustness", "models on tasks") as bar:
-        waiting = list(pending)
-        while waiting:
-            _, waiting = ray.wait(waiting, num_returns=1)
-            bar.advance()
-    return [ray.get(one) for one in pending]
+    return for_each(measure_cell, cells, "robustness", "models on tasks")
 
 
 def measure_cell(cell: Cell) -> list[dict[str, Any]]:

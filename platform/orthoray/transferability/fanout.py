@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from orthoray import storage
+from orthoray.cluster.fanout import as_they_end
 from orthoray.errors import InputError, RunError
 from orthoray.features.candidate_settings import Candidate
 from orthoray.features.candidates import RANDOM, Ready, prepare
 from orthoray.progress import Progress, say
 from orthoray.transferability.cells import CellJob, run_cell
-
-T = TypeVar("T")
 
 
 def prepare_all(candidates: Sequence[Candidate], out: str, random: set[str]) -> list[Ready]:
@@ -29,7 +28,7 @@ def prepare_all(candidates: Sequence[Candidate], out: str, random: set[str]) -> 
             by = RANDOM.replace(" ", "-") if candidate.name in random else "weights"
             folder = storage.join(out, "candidates", f"{candidate.name}-{by}")
             pending[make.remote(candidate, folder, candidate.name in random)] = place
-        found = {place: _got(done) for place, done in _as_they_end(pending, bar)}
+        found = {place: _got(done) for place, done in as_they_end(pending, bar)}
     return [found[place] for place in range(len(candidates))]
 
 
@@ -44,7 +43,7 @@ def run_cells(todo: Sequence[CellJob], cpus: float, total: int) -> None:
     failures = []
     with Progress(len(todo), "scores", "cells") as bar:
         pending = {work.remote(job): job for job in todo}
-        for job, done in _as_they_end(pending, bar):
+        for job, done in as_they_end(pending, bar):
             try:
                 _got(done)
             except RunError as error:
@@ -54,17 +53,6 @@ def run_cells(todo: Sequence[CellJob], cpus: float, total: int) -> None:
             f"{len(failures)} of {len(todo)} cells failed; the first: {failures[0]}. Finished cells are kept: give the "
             "same command again."
         )
-
-
-def _as_they_end(pending: dict[Any, T], bar: Progress) -> Iterator[tuple[T, Any]]:
-    """What stands behind each task, and the task, in the order in which they end."""
-    import ray
-
-    waiting = dict(pending)
-    while waiting:
-        (done,), _ = ray.wait(list(waiting), num_returns=1)
-        bar.advance(1)
-        yield waiting.pop(done), done
 
 
 def _got(reference: Any) -> Any:

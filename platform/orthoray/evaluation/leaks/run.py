@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from orthoray.cluster.fanout import for_each
 from orthoray.data.splits import make_splits, outer_folds
 from orthoray.errors import InputError
 from orthoray.evaluation.config import StudyConfig
@@ -30,7 +30,7 @@ from orthoray.evaluation.protocol import Samples
 from orthoray.evaluation.rows import digest, samples_digest
 from orthoray.features.aggregate import aggregate
 from orthoray.features.store import read_features
-from orthoray.progress import Progress, say
+from orthoray.progress import say
 
 KNOWN = {"acquisition only": ACQUISITION, "age and sex only": PATIENT}
 
@@ -84,8 +84,6 @@ def check_leaks(plan: Plan, out: str, pixels: Folders) -> list[Finding]:
 
 
 def _run(plan: Plan, pixels: Folders) -> list[Finding]:
-    import ray
-
     indices = [dataset.index() for dataset in plan.datasets]
     tests = 2 * len(plan.tasks)
     jobs = [
@@ -100,16 +98,8 @@ def _run(plan: Plan, pixels: Folders) -> list[Finding]:
         )
         for name, task in plan.tasks.items()
     ]
-    work = ray.remote(num_cpus=1, max_retries=2)(check_task)
-    findings: dict[Any, list[Finding]] = {}
-    with Progress(len(jobs), "leak checks", "tasks") as bar:
-        pending = [work.remote(job) for job in jobs]
-        waiting = list(pending)
-        while waiting:
-            (done,), waiting = ray.wait(waiting, num_returns=1)
-            findings[done] = ray.get(done)
-            bar.advance()
-    return [finding for reference in pending for finding in findings[reference]] + _seen(plan)
+    found = for_each(check_task, jobs, "leak checks", "tasks")
+    return [finding for findings in found for finding in findings] + _seen(plan)
 
 
 def check_task(job: TaskLeaks) -> list[Finding]:
