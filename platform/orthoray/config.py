@@ -228,8 +228,7 @@ def find_preset(name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    folders = project_folders("jobs/configs")
-    presets = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
+    presets = project_files("jobs/configs")
     stem = name.removesuffix(".yaml")
     if stem in presets:
         return presets[stem]
@@ -245,6 +244,11 @@ def project_folders(name: str) -> list[Path]:
     """
     roots = [Path(), Path(__file__).resolve().parents[2], Path(sys.prefix) / "share" / "orthoray"]
     return [root / name for root in roots if (root / name).is_dir()]
+
+
+def project_files(name: str) -> dict[str, Path]:
+    """YAML files of the project's folder ``name`` by their stems; of files of one name the nearest to the user."""
+    return {file.stem: file for folder in reversed(project_folders(name)) for file in sorted(folder.glob("*.yaml"))}
 
 
 def _type_name(annotation: Any) -> str:

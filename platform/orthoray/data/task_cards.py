@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from orthoray.config import project_folders, read_yaml
+from orthoray.config import project_files, read_yaml
 from orthoray.data.card_tables import LabelTable
 from orthoray.errors import InputError
 
@@ -16,10 +16,8 @@ NEAR_MISS = 0.8
 
 def task_card(task: str) -> dict[str, Any]:
     """The card of a task in `FOLDER`, unchecked; empty if there is none."""
-    for folder in project_folders(FOLDER):
-        if (folder / f"{task}.yaml").is_file():
-            return read_yaml(folder / f"{task}.yaml")
-    return {}
+    file = project_files(FOLDER).get(task)
+    return {} if file is None else read_yaml(file)
 
 
 def class_names(task: str) -> list[str]:
@@ -31,7 +29,7 @@ def check_task(label: LabelTable) -> None:
     """InputError if an entry's task looks like another one mistyped, or its unit is not the one of the task's card."""
     card = task_card(label.task)
     if not card:
-        known = {file.stem for folder in project_folders(FOLDER) for file in folder.glob("*.yaml")}
+        known = project_files(FOLDER)
         near = sorted(difflib.get_close_matches(label.task, known, cutoff=NEAR_MISS))
         if near:
             raise InputError(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from orthoray.config import StrictModel, load_config, project_folders
+from orthoray.config import StrictModel, load_config, project_files
 from orthoray.errors import InputError, nearest
 from orthoray.evaluation.tasks import load_task, task_ids
 
@@ -37,19 +37,18 @@ class Wanted(NamedTuple):
 
 def suite_ids() -> list[str]:
     """Names of all suites."""
-    return sorted({file.stem for folder in project_folders(FOLDER) for file in folder.glob("*.yaml")})
+    return sorted(project_files(FOLDER))
 
 
 def load_suite(name: str) -> Suite:
     """Read the suite ``name``; InputError names the nearest one, or what is wrong with its file."""
-    for folder in project_folders(FOLDER):
-        file = folder / f"{name}.yaml"
-        if file.is_file():
-            found = load_config(Suite, file)
-            if found.suite != name:
-                raise InputError(f"{file}: it says suite '{found.suite}'; that must equal the file's name.")
-            return found
-    known = suite_ids()
+    files = project_files(FOLDER)
+    if name in files:
+        found = load_config(Suite, files[name])
+        if found.suite != name:
+            raise InputError(f"{files[name]}: it says suite '{found.suite}'; that must equal the file's name.")
+        return found
+    known = sorted(files)
     raise InputError(f"No suite '{name}'.{nearest(name, known)} Suites: {', '.join(known) or 'none'}.")
 
 

@@ -6,9 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from orthoray.config import StrictModel, load_config, project_folders
+from orthoray.config import StrictModel, load_config, project_files
 from orthoray.errors import InputError, nearest
 from orthoray.evaluation.metrics import ALLOWED, LOWER_IS_BETTER, fits_kind
+
+FOLDER = "datasets/tasks"
 
 Kind = Literal["binary", "multiclass", "ordinal", "survival", "multilabel"]
 Unit = Literal["image_id", "study_id"]
@@ -79,7 +81,7 @@ class TaskCard(StrictModel):
 
 def task_ids() -> list[str]:
     """Names of all tasks that have a card."""
-    return sorted({file.stem for folder in project_folders("datasets/tasks") for file in folder.glob("*.yaml")})
+    return sorted(project_files(FOLDER))
 
 
 def load_task(name: str) -> TaskCard:
@@ -89,13 +91,12 @@ def load_task(name: str) -> TaskCard:
         InputError: no such task (the message names the nearest one), or a card that is wrong.
     """
     name = name.rpartition(".")[2]
-    for folder in project_folders("datasets/tasks"):
-        file = folder / f"{name}.yaml"
-        if file.is_file():
-            card = load_config(TaskCard, file)
-            if card.task != name:
-                raise InputError(f"{file}: the card says task '{card.task}'; it must equal the file's name.")
-            return card
-    known = task_ids()
+    files = project_files(FOLDER)
+    if name in files:
+        card = load_config(TaskCard, files[name])
+        if card.task != name:
+            raise InputError(f"{files[name]}: the card says task '{card.task}'; it must equal the file's name.")
+        return card
+    known = sorted(files)
     hint = nearest(name, known) or f" Known tasks: {', '.join(known) or 'none'}."
     raise InputError(f"Task '{name}' has no card datasets/tasks/{name}.yaml.{hint}")

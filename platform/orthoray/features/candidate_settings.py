@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from orthoray.config import StrictModel, parse_config, project_folders, read_yaml
+from orthoray.config import StrictModel, parse_config, project_files, read_yaml
 from orthoray.errors import InputError, nearest
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -72,7 +72,7 @@ def listed(candidates: list[Candidate] | str) -> list[Candidate]:
 def _list_file(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
-    known = {file.stem: file for folder in reversed(project_folders(LISTS)) for file in sorted(folder.glob("*.yaml"))}
+    known = project_files(LISTS)
     if name in known:
         return known[name]
     raise InputError(
