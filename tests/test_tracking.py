@@ -152,6 +152,16 @@ def test_a_store_that_mlflow_does_not_know_is_refused(tmp_path, monkeypatch):
         pass
 
 
+def test_a_store_that_cannot_be_opened_does_not_stop_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
+    with Tracker(str(tmp_path / "run"), "pretrain", {}) as tracker:
+        tracker.log({"loss": 1.0}, 0)
+    assert "the work goes on, they are kept" in capsys.readouterr().out
+    left = json.loads((tmp_path / "run" / "mlflow_pending.json").read_text())
+    assert [(name, value) for name, value, _, _ in left["values"]] == [("loss", 1.0)]
+
+
 def test_times_go_on_evenly_while_the_wall_clock_jumps(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -6,7 +6,6 @@ is left at the end lies in `PENDING_FILE`, and the next command in that folder s
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections import deque
@@ -87,12 +86,6 @@ class Tracker:
         self._unsent: list[tuple[str, str]] = []
 
     def __enter__(self) -> Tracker:
-        try:
-            self._client = _client(self.uri)
-        except Exception as error:  # a database driver's own kind
-            if "disk is full" not in str(error):
-                raise
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.uri.rpartition("/")[2]) from None
         if storage.exists(self._left):
             left = storage.read_json(self._left)
             self._pending.extend((str(key), float(value), at, step) for key, value, at, step in left["values"])
@@ -131,6 +124,8 @@ class Tracker:
             return
         try:
             self._deliver(status)
+        except InputError:  # a kind of store that there is not: no pause will mend that
+            raise
         except Exception as error:  # whatever a store, a driver of it or the way there raises
             self._failed(error, final=status is not None)
             return
@@ -173,6 +168,7 @@ class Tracker:
         say(f"{text}. They are in {self._left}; give the same command again when it answers, and they are sent")
 
     def _open(self) -> None:
+        self._client = self._client or _client(self.uri)
         remembered = _remembered(self.run_dir, self.uri)
         self.run_id = remembered if self._reopen(remembered) else self._create()
         storage.write_json(storage.join(self.run_dir, RUN_ID_FILE), {"tracking_uri": self.uri, "run_id": self.run_id})
